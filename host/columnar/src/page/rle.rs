@@ -1,0 +1,448 @@
+//! The hybrid of run-length encoding and bit-packing, both ways, on whole slices.
+//!
+//! Dictionary ids and levels are written this way. Decoding trusts nothing: a run may claim any length, and the result
+//! never holds more than the number of values that was asked for. What an id means is for the caller.
+//!
+//! # Source
+//! Parquet format, Encodings.md, "Run Length Encoding / Bit-Packing Hybrid (RLE = 3)".
+
+use super::fault::{PageResult, corrupt};
+
+/// Most groups of 8 values that one bit-packed run gets; what every writer emits, so that the run header is one byte.
+const GROUPS_PER_RUN: usize = 63;
+
+/// One run as it stands in the page.
+enum Run<'a> {
+    /// `len` times the same value.
+    Repeat { value: u32, len: usize },
+    /// `len` values of `width` bits each; the bytes reach to the end of the page, for wide loads.
+    Packed { bytes: &'a [u8], len: usize },
+}
+
+/// Walks the runs of `source` until `left` values are covered.
+struct Runs<'a> {
+    source: &'a [u8],
+    width: usize,
+    left: usize,
+}
+
+impl<'a> Runs<'a> {
+    fn new(source: &'a [u8], width: u8, count: usize) -> PageResult<Self> {
+        if width > 32 {
+            return corrupt(format!("bit width {width} is more than 32"));
+        }
+        Ok(Self { source, width: width as usize, left: count })
+    }
+
+    fn next(&mut self) -> PageResult<Option<Run<'a>>> {
+        while self.left > 0 {
+            let Some(header) = self.take_varint()? else {
+                return corrupt(format!("the runs of a page end {} values early", self.left));
+            };
+            let claimed = usize::try_from(header >> 1).unwrap_or(usize::MAX);
+            if header & 1 == 0 {
+                let value = self.take_value()?;
+                let len = claimed.min(self.left);
+                if len == 0 {
+                    continue;
+                }
+                self.left -= len;
+                return Ok(Some(Run::Repeat { value, len }));
+            }
+            let bytes = self.source;
+            // Some writers cut the last group short, so what counts is the values that are there.
+            let whole = claimed.saturating_mul(self.width).min(bytes.len());
+            let held = (whole * 8).checked_div(self.width).unwrap_or(usize::MAX);
+            let len = claimed.saturating_mul(8).min(held).min(self.left);
+            self.source = &bytes[whole..];
+            if len == 0 {
+                continue;
+            }
+            self.left -= len;
+            return Ok(Some(Run::Packed { bytes, len }));
+        }
+        Ok(None)
+    }
+
+    fn take_varint(&mut self) -> PageResult<Option<u64>> {
+        let (mut value, mut shift) = (0u64, 0u32);
+        while let Some((&byte, rest)) = self.source.split_first() {
+            self.source = rest;
+            if shift >= 63 {
+                return corrupt("a run header is longer than 9 bytes");
+            }
+            value |= u64::from(byte & 127) << shift;
+            if byte < 128 {
+                return Ok(Some(value));
+            }
+            shift += 7;
+        }
+        if shift == 0 { Ok(None) } else { corrupt("the page ends inside a run header") }
+    }
+
+    fn take_value(&mut self) -> PageResult<u32> {
+        let bytes = self.width.div_ceil(8);
+        let Some((head, rest)) = self.source.split_at_checked(bytes) else {
+            return corrupt("the page ends inside a repeated value");
+        };
+        self.source = rest;
+        let mut word = [0u8; 4];
+        word[..bytes].copy_from_slice(head);
+        let value = u32::from_le_bytes(word);
+        if self.width < 32 && value >> self.width != 0 {
+            return corrupt(format!("a repeated value needs more than {} bits", self.width));
+        }
+        Ok(value)
+    }
+}
+
+/// Appends exactly `count` values of `width` bits to `out`.
+///
+/// # Errors
+/// When the runs end early, a value does not fit its width or the width is more than 32. `out` may then hold some values.
+pub(crate) fn decode(source: &[u8], width: u8, count: usize, out: &mut Vec<u32>) -> PageResult<()> {
+    out.reserve(count + 8);
+    if width == 0 {
+        // A dictionary of one entry: writers differ in whether they still write a run.
+        out.resize(out.len() + count, 0);
+        return Ok(());
+    }
+    let mut runs = Runs::new(source, width, count)?;
+    while let Some(run) = runs.next()? {
+        match run {
+            Run::Repeat { value, len } => out.resize(out.len() + len, value),
+            Run::Packed { bytes, len } => unpack_run(bytes, width, len, out),
+        }
+    }
+    Ok(())
+}
+
+/// Appends exactly `count` one-bit values to `out`, one byte each, and returns how many of them are 1.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_bits(source: &[u8], count: usize, out: &mut Vec<u8>) -> PageResult<usize> {
+    out.reserve(count + 8);
+    let mut ones = 0;
+    let mut runs = Runs::new(source, 1, count)?;
+    while let Some(run) = runs.next()? {
+        match run {
+            Run::Repeat { value, len } => {
+                ones += len * value as usize;
+                out.resize(out.len() + len, value as u8);
+            }
+            Run::Packed { bytes, len } => ones += unpack_bits(bytes, len, out),
+        }
+    }
+    Ok(ones)
+}
+
+/// Appends the lowest `len` bits of `bytes`, one byte each, and returns how many are 1. `bytes` holds at least `len` bits.
+pub(crate) fn unpack_bits(bytes: &[u8], len: usize, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.resize(start + len.next_multiple_of(8), 0);
+    let mut ones = 0;
+    for (byte, eight) in bytes.iter().zip(out[start..].chunks_exact_mut(8)) {
+        // Multiply spreads the eight bits over eight bytes, lowest first.
+        let spread = (u64::from(*byte & 0x7f).wrapping_mul(0x0002_0408_1020_4081) & 0x0101_0101_0101_0101)
+            | (u64::from(*byte >> 7) << 56);
+        eight.copy_from_slice(&spread.to_le_bytes());
+        ones += byte.count_ones() as usize;
+    }
+    let surplus = out[start + len..].iter().filter(|bit| **bit == 1).count();
+    out.truncate(start + len);
+    ones - surplus
+}
+
+/// Packs values of 0 or 1 into bits, lowest first.
+pub(crate) fn pack_bits(values: &[u8], out: &mut Vec<u8>) {
+    out.reserve(values.len().div_ceil(8));
+    for eight in values.chunks(8) {
+        out.push(eight.iter().enumerate().fold(0, |byte, (bit, value)| byte | (value & 1) << bit));
+    }
+}
+
+fn load(block: &[u8], at: usize) -> u64 {
+    let mut word = [0u8; 8];
+    word.copy_from_slice(&block[at..at + 8]);
+    u64::from_le_bytes(word)
+}
+
+/// Eight values of `W` bits from the start of `block`, which holds at least `W + 8` bytes.
+#[inline(always)]
+fn unpack_group<const W: usize>(block: &[u8], eight: &mut [u32]) {
+    let mask = ((1u64 << W) - 1) as u32;
+    if W <= 8 {
+        let word = load(block, 0);
+        for i in 0..8 {
+            eight[i] = (word >> (i * W)) as u32 & mask;
+        }
+    } else if W <= 16 {
+        let low = load(block, 0);
+        let high = load(block, W / 2) >> ((4 * W) % 8);
+        for i in 0..4 {
+            eight[i] = (low >> (i * W)) as u32 & mask;
+            eight[i + 4] = (high >> (i * W)) as u32 & mask;
+        }
+    } else {
+        for (i, value) in eight.iter_mut().enumerate() {
+            *value = (load(block, i * W / 8) >> (i * W % 8)) as u32 & mask;
+        }
+    }
+}
+
+fn unpack<const W: usize>(bytes: &[u8], out: &mut [u32]) {
+    let groups = out.len() / 8;
+    let quick = if bytes.len() >= W + 8 { ((bytes.len() - 8) / W).min(groups) } else { 0 };
+    let (head, tail) = out.split_at_mut(quick * 8);
+    for (group, eight) in head.chunks_exact_mut(8).enumerate() {
+        unpack_group::<W>(&bytes[group * W..][..W + 8], eight);
+    }
+    // The last groups stand too near the end of the page for eight-byte loads.
+    for (group, eight) in tail.chunks_exact_mut(8).enumerate() {
+        let rest = bytes.get((quick + group) * W..).unwrap_or_default();
+        let mut block = [0u8; 48];
+        let len = rest.len().min(W);
+        block[..len].copy_from_slice(&rest[..len]);
+        unpack_group::<W>(&block[..W + 8], eight);
+    }
+}
+
+/// Calls `$function::<WIDTH>` for a width of 1 to 32 that is known only now.
+macro_rules! with_width {
+    ($width:expr, $function:ident ( $($argument:expr),* )) => {
+        with_width!(@ $width, $function, ($($argument),*),
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+    };
+    (@ $width:expr, $function:ident, $arguments:tt, $($n:literal)*) => {
+        match $width { $( $n => with_width!(call $function, $n, $arguments), )* _ => with_width!(call $function, 32, $arguments) }
+    };
+    (call $function:ident, $n:literal, ($($argument:expr),*)) => { $function::<$n>($($argument),*) };
+}
+
+fn unpack_run(bytes: &[u8], width: u8, len: usize, out: &mut Vec<u32>) {
+    let start = out.len();
+    out.resize(start + len.next_multiple_of(8), 0);
+    with_width!(width, unpack(bytes, &mut out[start..]));
+    out.truncate(start + len);
+}
+
+/// Bits that an id of a dictionary of `entries` needs; at least 1, since some readers stumble over width 0.
+pub(crate) fn width_for(entries: usize) -> u8 {
+    let highest = entries.saturating_sub(1).max(1);
+    (usize::BITS - highest.leading_zeros()) as u8
+}
+
+/// Appends one run of `count` times `value`.
+pub(crate) fn encode_repeat(value: u32, width: u8, count: usize, out: &mut Vec<u8>) {
+    put_varint((count as u64) << 1, out);
+    out.extend_from_slice(&value.to_le_bytes()[..usize::from(width).div_ceil(8)]);
+}
+
+/// Appends the values as runs: 8 or more equal ones as a repeat, all others packed. Values must fit `width` (1..=32).
+pub(crate) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
+    let (mut written, mut at) = (0, 0);
+    while let Some(eight) = values[at..].first_chunk::<8>() {
+        let first = eight[0];
+        if eight.iter().fold(0, |seen, value| seen | (value ^ first)) != 0 {
+            at += 8;
+            continue;
+        }
+        let len = 8 + values[at + 8..].iter().take_while(|value| **value == first).count();
+        encode_packed(&values[written..at], width, out);
+        encode_repeat(first, width, len, out);
+        at += len;
+        written = at;
+    }
+    encode_packed(&values[written..], width, out);
+}
+
+/// Appends values of 0 or 1 as runs of width 1.
+pub(crate) fn encode_bits(values: &[u8], out: &mut Vec<u8>) {
+    let (mut written, mut at) = (0, 0);
+    let flush = |values: &[u8], out: &mut Vec<u8>| {
+        for part in values.chunks(GROUPS_PER_RUN * 8) {
+            put_varint((part.len().div_ceil(8) as u64) << 1 | 1, out);
+            pack_bits(part, out);
+        }
+    };
+    while let Some(eight) = values[at..].first_chunk::<8>() {
+        let first = eight[0];
+        if u64::from_le_bytes(*eight) != u64::from(first).wrapping_mul(0x0101_0101_0101_0101) {
+            at += 8;
+            continue;
+        }
+        let len = 8 + values[at + 8..].iter().take_while(|value| **value == first).count();
+        flush(&values[written..at], out);
+        encode_repeat(u32::from(first), 1, len, out);
+        at += len;
+        written = at;
+    }
+    flush(&values[written..], out);
+}
+
+fn encode_packed(values: &[u32], width: u8, out: &mut Vec<u8>) {
+    for part in values.chunks(GROUPS_PER_RUN * 8) {
+        put_varint((part.len().div_ceil(8) as u64) << 1 | 1, out);
+        with_width!(width, pack(part, out));
+    }
+}
+
+/// The packed bytes of eight values, lowest first; only the first `W` bytes count.
+#[inline(always)]
+fn pack_group<const W: usize>(eight: &[u32; 8]) -> [u8; 32] {
+    let mut bytes = [0u8; 32];
+    if W <= 8 {
+        let word = (0..8).fold(0u64, |word, i| word | u64::from(eight[i]) << (i * W));
+        bytes[..8].copy_from_slice(&word.to_le_bytes());
+    } else if W <= 16 {
+        let half = |four: &[u32]| (0..4).fold(0u64, |word, i| word | u64::from(four[i]) << (i * W));
+        let both = u128::from(half(&eight[..4])) | u128::from(half(&eight[4..])) << (4 * W);
+        bytes[..16].copy_from_slice(&both.to_le_bytes());
+    } else {
+        let (mut held, mut bits, mut at) = (0u64, 0, 0);
+        for value in eight {
+            held |= u64::from(*value) << bits;
+            bits += W;
+            if bits >= 32 {
+                bytes[at..at + 4].copy_from_slice(&(held as u32).to_le_bytes());
+                held >>= 32;
+                bits -= 32;
+                at += 4;
+            }
+        }
+        let rest = bits.div_ceil(8);
+        bytes[at..at + rest].copy_from_slice(&held.to_le_bytes()[..rest]);
+    }
+    bytes
+}
+
+fn pack<const W: usize>(values: &[u32], out: &mut Vec<u8>) {
+    out.reserve(values.len().div_ceil(8) * W);
+    let (groups, rest) = values.as_chunks::<8>();
+    for eight in groups {
+        out.extend_from_slice(&pack_group::<W>(eight)[..W]);
+    }
+    if !rest.is_empty() {
+        let mut eight = [0u32; 8];
+        eight[..rest.len()].copy_from_slice(rest);
+        out.extend_from_slice(&pack_group::<W>(&eight)[..W]);
+    }
+}
+
+fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 128 {
+        out.push(value as u8 | 128);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Random;
+    use super::*;
+
+    fn sample(random: &mut Random, width: u8, len: usize) -> Vec<u32> {
+        let mask = ((1u64 << width) - 1) as u32;
+        (0..len).map(|i| if (i / 40) % 3 == 1 { 1 & mask } else { random.next() as u32 & mask }).collect()
+    }
+
+    #[test]
+    fn every_width_comes_back() {
+        let mut random = Random::new(7);
+        for width in 1..=32u8 {
+            for len in [0usize, 1, 7, 8, 9, 503, 504, 505, 4096, 5001] {
+                let values = sample(&mut random, width, len);
+                let mut bytes = Vec::new();
+                encode(&values, width, &mut bytes);
+                let mut back = vec![9];
+                decode(&bytes, width, len, &mut back).unwrap();
+                assert_eq!(back[1..], values[..], "width {width}, {len} values");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_come_back_with_their_count() {
+        let mut random = Random::new(11);
+        for len in [0usize, 1, 7, 8, 9, 64, 505, 4099] {
+            for kind in 0..4 {
+                let values: Vec<u8> = (0..len)
+                    .map(|i| match kind {
+                        0 => 0,
+                        1 => 1,
+                        2 => (random.next() & 1) as u8,
+                        _ => u8::from((i / 50) % 2 == 0),
+                    })
+                    .collect();
+                let ones = values.iter().filter(|bit| **bit == 1).count();
+                let mut bytes = Vec::new();
+                encode_bits(&values, &mut bytes);
+                let mut back = Vec::new();
+                assert_eq!(decode_bits(&bytes, len, &mut back).unwrap(), ones);
+                assert_eq!(back, values);
+                let (mut packed, mut unpacked) = (Vec::new(), Vec::new());
+                pack_bits(&values, &mut packed);
+                assert_eq!(unpack_bits(&packed, len, &mut unpacked), ones);
+                assert_eq!(unpacked, values);
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_last_group_is_read() {
+        let mut bytes = Vec::new();
+        encode(&[5, 2, 7], 3, &mut bytes);
+        bytes.truncate(3); // header and two of three bytes: 5 values of 3 bits
+        let mut back = Vec::new();
+        decode(&bytes, 3, 3, &mut back).unwrap();
+        assert_eq!(back, [5, 2, 7]);
+        assert!(decode(&bytes, 3, 6, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn hostile_runs_are_refused() {
+        let cases: [(&str, u8, &[u8]); 7] = [
+            ("nothing", 3, &[]),
+            ("header without end", 3, &[0x80, 0x80]),
+            ("endless header", 3, &[0x80; 12]),
+            ("repeat without value", 9, &[0x10, 1]),
+            ("repeat too wide", 3, &[0x10, 8]),
+            ("only empty runs", 3, &[0, 0, 1, 1, 0, 0]),
+            ("width", 33, &[0x10, 1, 0, 0, 0, 0]),
+        ];
+        for (name, width, bytes) in cases {
+            assert!(decode(bytes, width, 8, &mut Vec::new()).is_err(), "{name}");
+        }
+        let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7e, 1];
+        let mut out = Vec::new();
+        let _ = decode(&huge, 4, 100, &mut out);
+        assert!(out.capacity() < 1000, "a claimed length must not allocate");
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut random = Random::new(3);
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
+            let (width, count) = (random.below(34) as u8, random.below(200));
+            let mut out = Vec::new();
+            if decode(&bytes, width, count, &mut out).is_ok() {
+                assert_eq!(out.len(), count);
+            }
+            let mut bits = Vec::new();
+            if let Ok(ones) = decode_bits(&bytes, count, &mut bits) {
+                assert_eq!(ones, bits.iter().filter(|bit| **bit == 1).count());
+            }
+        }
+    }
+
+    #[test]
+    fn widths() {
+        let cases = [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (256, 8), (257, 9), (65_536, 16)];
+        for (entries, width) in cases {
+            assert_eq!(width_for(entries), width, "{entries} entries");
+        }
+    }
+}

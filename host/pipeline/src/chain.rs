@@ -1,0 +1,176 @@
+//! Cleaners in a row: each sees the rows still kept, with the columns written before it.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_schema::{FieldRef, Schema, SchemaRef};
+use lakehost_columnar::{BoxError, RowStep};
+
+use crate::diagnostic::Fault;
+use crate::ports::{BoundCleaner, Cleaner};
+use crate::window::Window;
+
+/// The cleaners of one load, bound to its schema, as one step over rows.
+///
+/// Reject codes: 0 = kept; then the rules of each cleaner in order; then `cast:<column>` for each column of the source.
+pub struct Chain {
+    cleaners: Vec<Link>,
+    /// Columns of the source that any cleaner reads, or written columns start from.
+    reads: Vec<String>,
+    writes: Vec<FieldRef>,
+    rule_names: Vec<String>,
+    cast_columns: Vec<String>,
+    first_cast_code: u16,
+}
+
+struct Link {
+    bound: Box<dyn BoundCleaner>,
+    schema: SchemaRef,
+    /// Added to the cleaner's own 1-based rule index.
+    code_offset: u16,
+}
+
+impl Chain {
+    /// Binds each cleaner to the schema that the ones before it leave.
+    pub fn bind(cleaners: &[Box<dyn Cleaner>], source: &SchemaRef, window: Option<&Window>) -> Result<Self, Fault> {
+        let mut schema = source.clone();
+        let (mut links, mut reads, mut rule_names) = (Vec::new(), Vec::<String>::new(), Vec::new());
+        let mut writes: Vec<FieldRef> = Vec::new();
+        for cleaner in cleaners {
+            let bound = cleaner.bind(&schema, window).map_err(|fault| fault.with("plugin", cleaner.plugin()))?;
+            let mut columns = Vec::new();
+            for name in bound.reads() {
+                let field = schema.field_with_name(name).map_err(|_| {
+                    Fault::new(crate::Error::Schema {
+                        name: cleaner.plugin().to_string(),
+                        column: name.clone(),
+                        reason: "the cleaner reads it, and there is no such column".to_owned(),
+                    })
+                })?;
+                columns.push(Arc::new(field.clone()));
+                let written_before = writes.iter().any(|field| field.name() == name);
+                if !written_before && !reads.contains(name) {
+                    reads.push(name.clone());
+                }
+            }
+            let code_offset = u16::try_from(rule_names.len()).unwrap_or(u16::MAX);
+            rule_names.extend(bound.rules().iter().map(|rule| rule.id.clone()));
+            let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+            for field in bound.writes() {
+                for list in [&mut writes, &mut fields] {
+                    match list.iter_mut().find(|known| known.name() == field.name()) {
+                        Some(known) => *known = field.clone(),
+                        None => list.push(field.clone()),
+                    }
+                }
+            }
+            schema = Arc::new(Schema::new(fields));
+            links.push(Link { bound, schema: Arc::new(Schema::new(columns)), code_offset });
+        }
+        let first_cast_code = u16::try_from(rule_names.len() + 1).unwrap_or(u16::MAX);
+        let cast_columns: Vec<String> = source.fields().iter().map(|field| field.name().clone()).collect();
+        rule_names.extend(cast_columns.iter().map(|column| format!("cast:{column}")));
+        Ok(Self { cleaners: links, reads, writes, rule_names, cast_columns, first_cast_code })
+    }
+
+    /// No cleaner: only casts can reject rows.
+    pub fn is_empty(&self) -> bool {
+        self.cleaners.is_empty()
+    }
+
+    /// Name of the rule behind a reject code.
+    pub fn rule_name(&self, code: u16) -> &str {
+        let index = usize::from(code).wrapping_sub(1);
+        self.rule_names.get(index).map_or("unknown", String::as_str)
+    }
+}
+
+impl RowStep for Chain {
+    fn reads(&self) -> &[String] {
+        &self.reads
+    }
+
+    fn writes(&self) -> &[FieldRef] {
+        &self.writes
+    }
+
+    fn cast_rule(&self, column: &str) -> u16 {
+        let index = self.cast_columns.iter().position(|known| known == column).unwrap_or(0);
+        self.first_cast_code.saturating_add(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    fn apply(&self, batch: &RecordBatch, first_row: u64, rejected: &mut [u16]) -> Result<Vec<ArrayRef>, BoxError> {
+        let mut written: Vec<(FieldRef, ArrayRef)> = Vec::new();
+        for link in &self.cleaners {
+            let columns: Vec<ArrayRef> = (link.schema.fields().iter())
+                .filter_map(|field| {
+                    let before = written.iter().find(|(known, _)| known.name() == field.name());
+                    before.map(|(_, array)| array.clone()).or_else(|| batch.column_by_name(field.name()).cloned())
+                })
+                .collect();
+            let rows = batch.num_rows();
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            let input = RecordBatch::try_new_with_options(link.schema.clone(), columns, &options)?;
+            let kept_before = rejected.iter().filter(|code| **code == 0).count();
+            let outcome = |input: &RecordBatch| {
+                link.bound.clean(input).map_err(|fault| {
+                    Box::new(fault.with("rows", format!("{first_row}..{}", first_row + rows as u64)))
+                })
+            };
+            if kept_before == rows {
+                let patch = outcome(&input)?;
+                if let Some(codes) = patch.codes {
+                    for (slot, code) in rejected.iter_mut().zip(codes) {
+                        *slot = if code == 0 { 0 } else { code + link.code_offset };
+                    }
+                }
+                merge(&mut written, link.bound.writes(), patch.columns);
+            } else {
+                let keep: BooleanArray = rejected.iter().map(|code| Some(*code == 0)).collect();
+                let patch = outcome(&arrow_select::filter::filter_record_batch(&input, &keep)?)?;
+                // Where each row of the input went; none for rows that this cleaner never saw.
+                let mut next = 0u32;
+                let places: UInt32Array = rejected
+                    .iter()
+                    .map(|code| {
+                        (*code == 0).then(|| {
+                            next += 1;
+                            next - 1
+                        })
+                    })
+                    .collect();
+                let spread = (patch.columns.iter())
+                    .map(|column| arrow_select::take::take(column.as_ref(), &places, None))
+                    .collect::<Result<Vec<_>, _>>()?;
+                if let Some(codes) = patch.codes {
+                    let kept_slots = rejected.iter_mut().filter(|code| **code == 0);
+                    for (slot, code) in kept_slots.zip(codes) {
+                        *slot = if code == 0 { 0 } else { code + link.code_offset };
+                    }
+                }
+                merge(&mut written, link.bound.writes(), spread);
+            }
+        }
+        let mut answer = Vec::with_capacity(self.writes.len());
+        for field in &self.writes {
+            let array = written.iter().find(|(known, _)| known.name() == field.name());
+            let (_, array) = array.ok_or_else(|| format!("no cleaner wrote {}", field.name()))?;
+            debug_assert_eq!(array.len(), batch.num_rows());
+            answer.push(array.clone());
+        }
+        Ok(answer)
+    }
+}
+
+fn merge(written: &mut Vec<(FieldRef, ArrayRef)>, fields: &[FieldRef], columns: Vec<ArrayRef>) {
+    for (field, column) in fields.iter().zip(columns) {
+        match written.iter_mut().find(|(known, _)| known.name() == field.name()) {
+            Some(entry) => *entry = (field.clone(), column),
+            None => written.push((field.clone(), column)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -1,0 +1,101 @@
+//! The columns of a load's table: what the source promises, what cleaners write, what the host adds.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use lakehost_columnar::Constant;
+
+use crate::error::Error;
+use crate::window::{Granularity, Window};
+
+/// The column by which a window is replaced: start of the window, identity-partitioned.
+pub const WINDOW_COLUMN: &str = "_lakehost_window";
+/// When the run wrote the row, UTC; on request.
+pub const INGESTED_AT: &str = "ingested_at";
+/// Name of the file that the row came from; on request.
+pub const SOURCE_FILE: &str = "source_file";
+
+/// Columns of the table without field ids, in order: source, cleaners, metadata on request, window.
+pub(crate) fn table_schema(
+    source: &SchemaRef,
+    written: &[FieldRef],
+    metadata_columns: bool,
+    granularity: Granularity,
+) -> Result<SchemaRef, Error> {
+    let mut fields: Vec<FieldRef> = source.fields().iter().cloned().collect();
+    for field in written {
+        match fields.iter_mut().find(|known| known.name() == field.name()) {
+            Some(known) => *known = field.clone(),
+            None => fields.push(field.clone()),
+        }
+    }
+    let mut reserved = vec![WINDOW_COLUMN];
+    if metadata_columns {
+        reserved.extend([INGESTED_AT, SOURCE_FILE]);
+    }
+    if let Some(field) = fields.iter().find(|field| reserved.contains(&field.name().as_str())) {
+        return Err(Error::ReservedColumn { column: field.name().clone() });
+    }
+    if metadata_columns {
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        fields.push(Arc::new(Field::new(INGESTED_AT, utc, true)));
+        fields.push(Arc::new(Field::new(SOURCE_FILE, DataType::Utf8, true)));
+    }
+    match granularity {
+        Granularity::None => {}
+        Granularity::Hour => {
+            let local = DataType::Timestamp(TimeUnit::Microsecond, None);
+            fields.push(Arc::new(Field::new(WINDOW_COLUMN, local, true)));
+        }
+        Granularity::Day | Granularity::Month | Granularity::Year => {
+            fields.push(Arc::new(Field::new(WINDOW_COLUMN, DataType::Date32, true)));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The host's own columns of one split, with their value.
+pub(crate) fn constants(
+    window: Option<&Window>,
+    granularity: Granularity,
+    metadata: Option<(i64, &str)>,
+) -> Vec<(String, Constant)> {
+    let mut constants = Vec::new();
+    if let Some((now_micros, file)) = metadata {
+        constants.push((INGESTED_AT.to_owned(), Constant::TimestampMicrosUtc(now_micros)));
+        constants.push((SOURCE_FILE.to_owned(), Constant::Utf8(file.to_owned())));
+    }
+    if let Some(window) = window {
+        let value = match granularity {
+            Granularity::Hour => Constant::TimestampMicros(window.start_micros()),
+            _ => Constant::Date(window.start_days()),
+        };
+        constants.push((WINDOW_COLUMN.to_owned(), value));
+    }
+    constants
+}
+
+/// Checks that what a split holds is what the load promised: same columns, same types, none more.
+pub(crate) fn check_rows(name: &str, promised: &Schema, found: &Schema) -> Result<(), Error> {
+    let wrong = |column: &str, reason: String| Error::Schema {
+        name: name.to_owned(),
+        column: column.to_owned(),
+        reason,
+    };
+    for field in found.fields() {
+        match promised.field_with_name(field.name()) {
+            Ok(wanted) if wanted.data_type() == field.data_type() => {}
+            Ok(wanted) => {
+                let reason = format!("it is {} where {} was promised", field.data_type(), wanted.data_type());
+                return Err(wrong(field.name(), reason));
+            }
+            Err(_) => return Err(wrong(field.name(), "the data set does not promise it".to_owned())),
+        }
+    }
+    for wanted in promised.fields() {
+        if found.field_with_name(wanted.name()).is_err() {
+            return Err(wrong(wanted.name(), "it was promised and is missing".to_owned()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Decides what a run does: which windows, in which order, what becomes of each row, and when to commit.
+//!
+//! Place in the flow: `cli` makes a [`Plan`] and hands in implementations of the traits in [`ports`]; [`run`] drives them window by window and
+//! answers a [`RunReport`].
+//!
+//! Left to others: components (`lakehost-wasm`), bytes and columns (`lakehost-columnar`), tables (`lakehost-lake`), text and exit codes
+//! (`lakehost`). This crate performs no I/O and reads no clock: both come in through [`ports`] and [`Meter`].
+
+pub mod chain;
+pub mod codes;
+pub mod diagnostic;
+mod error;
+mod layout;
+mod load_id;
+mod plan;
+pub mod ports;
+mod report;
+mod run;
+pub mod window;
+
+pub use diagnostic::{Code, Diagnostic, Fault, Retry};
+pub use error::Error;
+pub use layout::{INGESTED_AT, SOURCE_FILE, WINDOW_COLUMN};
+pub use load_id::{LoadIdentity, sha256_hex};
+pub use plan::Plan;
+pub use report::{ErrorReport, Meter, RunReport, Status, WindowReport};
+pub use run::{Ports, run};
+pub use window::{Granularity, Window};

@@ -1,0 +1,279 @@
+//! The traits that the other host crates fulfil, and the values that cross them.
+//!
+//! The pipeline decides; these act. All calls are synchronous: an implementation that needs an async runtime keeps a handle of its own.
+//! A whole run works against in-memory implementations.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{FieldRef, SchemaRef};
+use lakehost_columnar::{PartitionField, Rows, SinkFactory, WrittenFile};
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Fault;
+use crate::window::{Granularity, Window};
+
+/// A plugin as it is recorded: name and version by its own word, digest by ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PluginId {
+    pub name: String,
+    pub version: String,
+    /// sha256 of the component's bytes, lower-case hex.
+    pub sha256: String,
+}
+
+impl fmt::Display for PluginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+/// `namespace.table`, each part of letters, digits, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl TableName {
+    /// Parses `raw.green_trips`. Fails with the reason, for the layer that knows where the text came from.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (namespace, name) = text.split_once('.').ok_or_else(|| format!("`{text}` is not NAMESPACE.TABLE"))?;
+        for part in [namespace, name] {
+            let sound = !part.is_empty()
+                && part.len() <= 128
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+                && !part.starts_with('-');
+            if !sound {
+                return Err(format!(
+                    "`{}` in `{}` is not a name: letters, digits, `_` and `-`, at most 128",
+                    part.escape_debug(),
+                    text.escape_debug()
+                ));
+            }
+        }
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.namespace, self.name)
+    }
+}
+
+/// What a source says of itself without any grant.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    pub description: String,
+    /// JSON Schema of the configuration; a property with `"x-identity": false` is not part of the load id.
+    pub config_schema: serde_json::Value,
+    pub granularity: Granularity,
+}
+
+/// A data set that a configured source can read.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub name: String,
+    pub default_table: TableName,
+    /// The least that its rows hold; creates the table.
+    pub schema: SchemaRef,
+    pub key: Vec<String>,
+    pub cursor: Option<String>,
+    pub time_zone: Option<String>,
+}
+
+/// A part of a window that can be read alone.
+#[derive(Clone, Debug)]
+pub struct Split {
+    pub id: String,
+    /// For the plugin alone.
+    pub description: String,
+    /// Tells versions of the content apart without reading it, when upstream gives such a thing.
+    pub identity: Option<String>,
+    pub bytes: Option<u64>,
+}
+
+/// One upstream object that a load read, as the snapshot summary records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceObject {
+    /// The split that read it.
+    pub split: String,
+    /// The split's identity at plan time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Without query and user information.
+    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    pub length: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// A configured source connector.
+pub trait Source: Send {
+    fn plugin(&self) -> &PluginId;
+    fn spec(&self) -> &SourceSpec;
+    /// The data sets under the present configuration.
+    fn discover(&mut self) -> Result<Vec<Dataset>, Fault>;
+    /// The splits of a window; none: upstream has no data for it.
+    fn plan(&mut self, dataset: &str, window: Option<&Window>) -> Result<Vec<Split>, Fault>;
+    /// Opens a split for reading. Downloads go on in the background while rows are read.
+    fn open(&mut self, split: &Split) -> Result<Rows, Fault>;
+    /// What the split read, with content hashes; waits for its downloads to end. Called after its rows.
+    fn objects(&mut self, split: &Split) -> Result<Vec<SourceObject>, Fault>;
+}
+
+/// One reason to reject a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub id: String,
+    pub description: String,
+}
+
+/// A configured row cleaner, not yet bound to a schema.
+pub trait Cleaner: Send + Sync {
+    fn plugin(&self) -> &PluginId;
+    /// The effective configuration, as canonical JSON: part of the load id.
+    fn config(&self) -> &str;
+    fn bind(&self, schema: &SchemaRef, window: Option<&Window>) -> Result<Box<dyn BoundCleaner>, Fault>;
+}
+
+/// A cleaner bound to the schema and window of one load.
+pub trait BoundCleaner: Send + Sync {
+    fn rules(&self) -> &[Rule];
+    /// Columns that `clean` takes, in order.
+    fn reads(&self) -> &[String];
+    /// Columns that `clean` answers, added or in place of the old.
+    fn writes(&self) -> &[FieldRef];
+    /// Cleans one batch of the `reads` columns. Called from several threads, in any order.
+    fn clean(&self, batch: &RecordBatch) -> Result<Patch, Fault>;
+}
+
+/// A cleaner's answer, checked: lengths, counts and types fit the batch and the binding.
+#[derive(Clone, Debug)]
+pub struct Patch {
+    /// For each row 0 = kept, else 1 + index into `rules`. `None` keeps all.
+    pub codes: Option<Vec<u16>>,
+    /// One array per `writes`, for all rows of the batch.
+    pub columns: Vec<ArrayRef>,
+}
+
+/// How a load changes its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// The files of the window are replaced by the new ones.
+    ReplaceWindow,
+    /// The new files are added.
+    Append,
+    /// All files are replaced by the new ones.
+    FullRefresh,
+}
+
+/// Who a replace-window table belongs to. A load that differs is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Source and data set: `nyc_tlc/green`.
+    pub owner: String,
+    pub granularity: Granularity,
+    /// Cleaner names in order, `-` when none.
+    pub cleaners: String,
+}
+
+/// What a load needs of its table.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub table: TableName,
+    /// Wanted columns without field ids, the window column last (when windowed).
+    pub schema: SchemaRef,
+    /// Partition fields beyond `identity(_lakehost_window)`. Empty: those of the table, when it exists.
+    pub partition: Vec<PartitionField>,
+    pub window: Option<Window>,
+    pub mode: WriteMode,
+    pub owner: Owner,
+}
+
+/// A table as it stands.
+#[derive(Clone, Debug)]
+pub struct TableInfo {
+    /// Every field carries its id as metadata `PARQUET:field_id`.
+    pub schema: SchemaRef,
+    /// Fields of the default partition spec beyond the window.
+    pub partition: Vec<PartitionField>,
+    pub properties: BTreeMap<String, String>,
+    pub snapshot_id: Option<i64>,
+}
+
+/// Whether the snapshot of a recorded load still counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadState {
+    /// An ancestor of `main`.
+    Present,
+    /// Gone from the metadata by expiry.
+    Expired,
+    /// Listed, but no ancestor of `main`: rolled back.
+    RolledBack,
+}
+
+/// The last load of a window, from the table's own property and snapshot summary.
+#[derive(Clone, Debug)]
+pub struct LoadRecord {
+    pub load_id: String,
+    pub snapshot_id: i64,
+    pub state: LoadState,
+    /// Empty when the snapshot is gone or read too many objects to list.
+    pub objects: Vec<SourceObject>,
+    /// `name@version=sha256`, comma-separated; empty when unknown.
+    pub plugins: String,
+}
+
+/// Everything that the commit records.
+#[derive(Clone, Debug)]
+pub struct CommitRequest {
+    pub load_id: String,
+    pub run_id: String,
+    pub pipeline: Option<String>,
+    pub objects: Vec<SourceObject>,
+    pub plugins: Vec<PluginId>,
+    pub config_sha256: String,
+    pub rows_read: u64,
+    pub rows_written: u64,
+    pub rows_rejected: u64,
+    pub files: Vec<WrittenFile>,
+}
+
+/// How a commit ended well. Everything else is a [`Fault`], with `LH0651` for an unknown outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// Our snapshot is on `main`, read back.
+    Landed { snapshot_id: i64, attempts: u32 },
+    /// Another run committed the same load id meanwhile; our files are gone again.
+    AlreadyLoaded { snapshot_id: i64 },
+}
+
+/// The tables.
+pub trait Lake: Send + Sync {
+    /// The table, `None` when there is none of that name.
+    fn table(&self, name: &TableName) -> Result<Option<TableInfo>, Fault>;
+    /// The last load of a window (`Window::key`, or `all` without windows), from table properties and history.
+    fn last_load(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>, Fault>;
+    /// Starts a load: checks owner, schema and partition against the table, or lays out a new one. Nothing is visible before `commit`.
+    fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault>;
+}
+
+/// One load in progress.
+pub trait Load: Send {
+    /// The table's columns with field ids, in table order.
+    fn schema(&self) -> &SchemaRef;
+    /// Partition fields beyond the window, as the table has them.
+    fn partition(&self) -> &[PartitionField];
+    /// Where new data files go.
+    fn sinks(&self) -> Arc<dyn SinkFactory>;
+    /// One snapshot, exactly once.
+    fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault>;
+    /// Deletes what was written; the table was never touched.
+    fn abandon(self: Box<Self>);
+}
