@@ -1,0 +1,13 @@
+//! Tests of the whole: the built binary, genuine files behind a local server, components in the real sandbox, and independent readers.
+
+#![cfg(test)]
+#![allow(clippy::unwrap_used)]
+
+mod faults;
+mod green;
+mod guide;
+mod kill;
+mod paths;
+mod sandbox;
+mod support;
+mod yellow;

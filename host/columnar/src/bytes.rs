@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use parquet::errors::ParquetError;
@@ -115,12 +115,39 @@ fn check_range(name: &str, file_len: u64, offset: u64, len: usize) -> io::Result
 const HEADER_READ_BYTES: usize = 2 << 10;
 
 /// A [`ByteSource`] as the parquet crate wants it.
+///
+/// The parquet crate turns errors into text; the source's own error is kept aside, so that a lost connection is not taken for a damaged file.
 #[derive(Clone)]
-pub(crate) struct SourceChunks(pub(crate) Arc<dyn ByteSource>);
+pub(crate) struct SourceChunks {
+    source: Arc<dyn ByteSource>,
+    fault: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl SourceChunks {
+    pub(crate) fn new(source: Arc<dyn ByteSource>) -> Self {
+        Self { source, fault: Arc::default() }
+    }
+
+    /// What the source said when it failed last, if it did.
+    pub(crate) fn take_fault(&self) -> Option<io::Error> {
+        self.fault.lock().ok()?.take()
+    }
+
+    fn read(&self, start: u64, len: usize) -> io::Result<Bytes> {
+        check_range(self.source.name(), self.source.len(), start, len)?;
+        self.source.read_at(start, len).map_err(|error| {
+            let copy = io::Error::new(error.kind(), error.to_string());
+            if let Ok(mut fault) = self.fault.lock() {
+                *fault = Some(error);
+            }
+            copy
+        })
+    }
+}
 
 impl Length for SourceChunks {
     fn len(&self) -> u64 {
-        self.0.len()
+        self.source.len()
     }
 }
 
@@ -128,28 +155,28 @@ impl ChunkReader for SourceChunks {
     type T = BufReader<SourceRead>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(BufReader::with_capacity(HEADER_READ_BYTES, SourceRead { source: self.0.clone(), position: start }))
+        Ok(BufReader::with_capacity(HEADER_READ_BYTES, SourceRead { chunks: self.clone(), position: start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        self.0.read_at(start, length).map_err(|error| ParquetError::External(Box::new(error)))
+        self.read(start, length).map_err(|error| ParquetError::External(Box::new(error)))
     }
 }
 
 /// Sequential reading from a position.
 pub(crate) struct SourceRead {
-    source: Arc<dyn ByteSource>,
+    chunks: SourceChunks,
     position: u64,
 }
 
 impl Read for SourceRead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.source.len().saturating_sub(self.position);
+        let left = self.chunks.len().saturating_sub(self.position);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         if len == 0 {
             return Ok(0);
         }
-        let bytes = self.source.read_at(self.position, len)?;
+        let bytes = self.chunks.read(self.position, len)?;
         buffer[..len].copy_from_slice(&bytes);
         self.position += len as u64;
         Ok(len)

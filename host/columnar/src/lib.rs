@@ -29,10 +29,13 @@ mod output;
 mod page;
 mod partition;
 mod steps;
+#[cfg(test)]
+mod testing;
+mod thrift;
 mod transcode;
 
 pub use as_is::{AsIs, Verify, as_is_plan};
-pub use bytes::{ByteSource, FileBytes, MemoryBytes};
+pub use self::bytes::{ByteSource, FileBytes, MemoryBytes};
 pub use cast::{Cast, cast_exact, cast_kind};
 pub use error::{Error, Result};
 pub use footer::ParquetFile;

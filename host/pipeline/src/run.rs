@@ -398,3 +398,7 @@ fn describe(splits: &[Split], target: &Target) -> String {
     };
     format!("would load {} splits ({size}) into {} by {mode}", splits.len(), target.table)
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

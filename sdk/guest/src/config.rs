@@ -304,11 +304,11 @@ impl Key {
     }
 
     fn check_bounds(&self, value: &Value) -> Result<()> {
-        let number = value.as_f64().unwrap_or(f64::NAN);
-        if let Some(least) = self.at_least.filter(|least| !(number >= *least)) {
+        let number = value.as_f64().ok_or_else(|| self.wrong("is too large a number"))?;
+        if let Some(least) = self.at_least.filter(|least| number < *least) {
             return Err(self.wrong(&format!("is {value}, expected at least {least}")));
         }
-        if let Some(most) = self.at_most.filter(|most| !(number <= *most)) {
+        if let Some(most) = self.at_most.filter(|most| number > *most) {
             return Err(self.wrong(&format!("is {value}, expected at most {most}")));
         }
         Ok(())

@@ -121,9 +121,10 @@ impl Verdicts {
         self.check_length(left.len())?;
         self.check_length(right.len())?;
         let words = pack_pair(left.values(), right.values(), fails);
-        match NullBuffer::union(left.nulls(), right.nulls()) {
+        let nulls = NullBuffer::union(left.nulls(), right.nulls());
+        match &nulls {
             None => self.apply(rule, words),
-            Some(nulls) => self.apply(rule, words.zip(valid_words(&nulls)).map(|(fails, valid)| fails & valid)),
+            Some(nulls) => self.apply(rule, words.zip(valid_words(nulls)).map(|(fails, valid)| fails & valid)),
         }
         Ok(())
     }
@@ -199,26 +200,21 @@ fn tail_mask(rows: usize) -> u64 {
 }
 
 fn valid_words(nulls: &NullBuffer) -> impl Iterator<Item = u64> {
-    nulls.inner().bit_chunks().iter_padded()
+    let chunks = nulls.inner().bit_chunks();
+    let tail = chunks.remainder_bits();
+    chunks.into_iter().chain(std::iter::once(tail))
 }
 
 fn pack<T: Copy>(values: &[T], fails: impl Fn(T) -> bool) -> impl Iterator<Item = u64> {
     values.chunks(64).map(move |chunk| {
-        let mut word = 0;
-        for (bit, value) in chunk.iter().enumerate() {
-            word |= u64::from(fails(*value)) << bit;
-        }
-        word
+        chunk.iter().enumerate().fold(0, |word, (bit, value)| word | (u64::from(fails(*value)) << bit))
     })
 }
 
 fn pack_pair<A: Copy, B: Copy>(left: &[A], right: &[B], fails: impl Fn(A, B) -> bool) -> impl Iterator<Item = u64> {
     left.chunks(64).zip(right.chunks(64)).map(move |(left, right)| {
-        let mut word = 0;
-        for (bit, (left, right)) in left.iter().zip(right).enumerate() {
-            word |= u64::from(fails(*left, *right)) << bit;
-        }
-        word
+        let rows = left.iter().zip(right).enumerate();
+        rows.fold(0, |word, (bit, (left, right))| word | (u64::from(fails(*left, *right)) << bit))
     })
 }
 

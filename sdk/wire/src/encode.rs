@@ -202,7 +202,11 @@ impl Body {
         self.push(array.values().slice_with_length(first, last - first));
     }
 
+    /// Views keep all buffers of the array that they were sliced from; what the slice does not name is left behind when it is most of them.
     fn view_array<T: ByteViewType + ?Sized>(&mut self, array: &GenericByteViewArray<T>) {
+        let held: usize = array.data_buffers().iter().map(Buffer::len).sum();
+        let compacted = (held > 2 * array.total_buffer_bytes_used() + 4096).then(|| array.gc());
+        let array = compacted.as_ref().unwrap_or(array);
         self.node(array.len(), array.nulls());
         self.push(array.views().inner().clone());
         self.variadic.push(array.data_buffers().len() as i64);

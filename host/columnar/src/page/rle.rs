@@ -11,6 +11,18 @@ use super::fault::{PageResult, corrupt};
 /// Most groups of 8 values that one bit-packed run gets; what every writer emits, so that the run header is one byte.
 const GROUPS_PER_RUN: usize = 63;
 
+/// Calls `$function::<WIDTH>` for a width of 1 to 32 that is known only now.
+macro_rules! with_width {
+    ($width:expr, $function:ident ( $($argument:expr),* )) => {
+        with_width!(@ $width, $function, ($($argument),*),
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+    };
+    (@ $width:expr, $function:ident, $arguments:tt, $($n:literal)*) => {
+        match $width { $( $n => with_width!(call $function, $n, $arguments), )* _ => with_width!(call $function, 32, $arguments) }
+    };
+    (call $function:ident, $n:literal, ($($argument:expr),*)) => { $function::<$n>($($argument),*) };
+}
+
 /// One run as it stands in the page.
 enum Run<'a> {
     /// `len` times the same value.
@@ -117,6 +129,53 @@ pub(crate) fn decode(source: &[u8], width: u8, count: usize, out: &mut Vec<u32>)
     Ok(())
 }
 
+/// The highest of `count` values of `width` bits, without keeping them; 0 when `count` is 0.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn highest(source: &[u8], width: u8, count: usize) -> PageResult<u32> {
+    if width == 0 {
+        return Ok(0);
+    }
+    let mut runs = Runs::new(source, width, count)?;
+    let (mut highest, mut block) = (0, [0u32; 512]);
+    while let Some(run) = runs.next()? {
+        match run {
+            Run::Repeat { value, .. } => highest = highest.max(value),
+            Run::Packed { bytes, len } => {
+                for start in (0..len).step_by(block.len()) {
+                    let part = (len - start).min(block.len());
+                    // A block is a whole number of groups, so the next one starts at a byte.
+                    let bytes = bytes.get(start / 8 * usize::from(width)..).unwrap_or_default();
+                    with_width!(width, unpack(bytes, &mut block[..part.next_multiple_of(8)]));
+                    highest = block[..part].iter().fold(highest, |highest, value| highest.max(*value));
+                }
+            }
+        }
+    }
+    Ok(highest)
+}
+
+/// How many of `count` one-bit values are 1, without keeping them.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn count_bits(source: &[u8], count: usize) -> PageResult<usize> {
+    let mut runs = Runs::new(source, 1, count)?;
+    let mut ones = 0;
+    while let Some(run) = runs.next()? {
+        ones += match run {
+            Run::Repeat { value, len } => len * value as usize,
+            Run::Packed { bytes, len } => {
+                let whole: usize = bytes[..len / 8].iter().map(|byte| byte.count_ones() as usize).sum();
+                let rest = bytes.get(len / 8).map_or(0, |byte| byte & ((1u16 << (len % 8)) - 1) as u8);
+                whole + rest.count_ones() as usize
+            }
+        };
+    }
+    Ok(ones)
+}
+
 /// Appends exactly `count` one-bit values to `out`, one byte each, and returns how many of them are 1.
 ///
 /// # Errors
@@ -206,18 +265,6 @@ fn unpack<const W: usize>(bytes: &[u8], out: &mut [u32]) {
         block[..len].copy_from_slice(&rest[..len]);
         unpack_group::<W>(&block[..W + 8], eight);
     }
-}
-
-/// Calls `$function::<WIDTH>` for a width of 1 to 32 that is known only now.
-macro_rules! with_width {
-    ($width:expr, $function:ident ( $($argument:expr),* )) => {
-        with_width!(@ $width, $function, ($($argument),*),
-            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
-    };
-    (@ $width:expr, $function:ident, $arguments:tt, $($n:literal)*) => {
-        match $width { $( $n => with_width!(call $function, $n, $arguments), )* _ => with_width!(call $function, 32, $arguments) }
-    };
-    (call $function:ident, $n:literal, ($($argument:expr),*)) => { $function::<$n>($($argument),*) };
 }
 
 fn unpack_run(bytes: &[u8], width: u8, len: usize, out: &mut Vec<u32>) {
@@ -359,6 +406,7 @@ mod tests {
                 let mut back = vec![9];
                 decode(&bytes, width, len, &mut back).unwrap();
                 assert_eq!(back[1..], values[..], "width {width}, {len} values");
+                assert_eq!(highest(&bytes, width, len).unwrap(), values.iter().copied().max().unwrap_or(0));
             }
         }
     }
@@ -382,6 +430,7 @@ mod tests {
                 let mut back = Vec::new();
                 assert_eq!(decode_bits(&bytes, len, &mut back).unwrap(), ones);
                 assert_eq!(back, values);
+                assert_eq!(count_bits(&bytes, len).unwrap(), ones);
                 let (mut packed, mut unpacked) = (Vec::new(), Vec::new());
                 pack_bits(&values, &mut packed);
                 assert_eq!(unpack_bits(&packed, len, &mut unpacked), ones);

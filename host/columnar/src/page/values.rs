@@ -7,6 +7,10 @@ use parquet::basic::Type;
 use parquet::schema::types::ColumnDescriptor;
 use std::ops::Range;
 
+/// Most text that one slice of rows may become when dictionary entries are written out: a short page can name a long
+/// entry any number of times.
+const PICKED_LIMIT_BYTES: usize = 1 << 30;
+
 /// The physical types that the page path carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -32,6 +36,25 @@ impl Kind {
             Type::FIXED_LEN_BYTE_ARRAY => Kind::Fixed(usize::try_from(column.type_length()).ok().filter(|width| *width > 0)?),
             Type::INT96 => return None,
         })
+    }
+
+    /// Checks that `source` starts with `count` PLAIN values. With `utf8`, byte strings must be text.
+    pub(crate) fn check_plain(self, source: &[u8], count: usize, utf8: bool) -> PageResult<()> {
+        let wanted = match self {
+            Kind::Boolean => count.div_ceil(8),
+            Kind::Int32 | Kind::Float => count.saturating_mul(4),
+            Kind::Int64 | Kind::Double => count.saturating_mul(8),
+            Kind::Fixed(width) => count.saturating_mul(width),
+            Kind::Bytes => {
+                let mut values = ByteValues::default();
+                values.extend_plain(source, count)?;
+                return if utf8 { values.check_utf8(0) } else { Ok(()) };
+            }
+        };
+        if source.len() < wanted {
+            return corrupt(format!("a page of {count} values holds {} bytes", source.len()));
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +87,7 @@ impl ByteValues {
         &self.encoded(index)[4..]
     }
 
+    /// The caller sees to it that all values together stay under 4 GiB.
     fn push_encoded(&mut self, encoded: &[u8]) {
         self.starts.push(self.data.len() as u32);
         self.data.extend_from_slice(encoded);
@@ -355,24 +379,75 @@ impl Values {
         }
     }
 
-    /// Appends all values of `other`, which is of the same kind.
+    /// The values at `ids`, every one of which is below [`Values::len`].
+    ///
+    /// # Errors
+    /// When text repeats so often that it passes [`PICKED_LIMIT_BYTES`].
+    pub(crate) fn picked(&self, ids: &[u32]) -> PageResult<Values> {
+        fn pick<T: Copy>(values: &[T], ids: &[u32]) -> Vec<T> {
+            ids.iter().map(|id| values[*id as usize]).collect()
+        }
+        Ok(match self {
+            Values::Boolean(values) => Values::Boolean(pick(values, ids)),
+            Values::Int32(values) => Values::Int32(pick(values, ids)),
+            Values::Int64(values) => Values::Int64(pick(values, ids)),
+            Values::Float(values) => Values::Float(pick(values, ids)),
+            Values::Double(values) => Values::Double(pick(values, ids)),
+            Values::Bytes(values) => {
+                let bytes: usize = ids.iter().map(|id| values.encoded(*id as usize).len()).sum();
+                if bytes > PICKED_LIMIT_BYTES {
+                    return Err(PageFault::TooLarge(format!("{} text values of {bytes} bytes", ids.len())));
+                }
+                let mut picked = ByteValues { data: Vec::with_capacity(bytes), starts: Vec::with_capacity(ids.len()) };
+                ids.iter().for_each(|id| picked.push_encoded(values.encoded(*id as usize)));
+                Values::Bytes(picked)
+            }
+            Values::Fixed(values) => {
+                let mut data = Vec::with_capacity(ids.len() * values.width);
+                ids.iter().for_each(|id| data.extend_from_slice(values.get(*id as usize)));
+                Values::Fixed(FixedValues { width: values.width, data })
+            }
+        })
+    }
+
+    /// A copy of the values of `range`.
+    pub(crate) fn cut(&self, range: Range<usize>) -> Values {
+        match self {
+            Values::Boolean(values) => Values::Boolean(values[range].to_vec()),
+            Values::Int32(values) => Values::Int32(values[range].to_vec()),
+            Values::Int64(values) => Values::Int64(values[range].to_vec()),
+            Values::Float(values) => Values::Float(values[range].to_vec()),
+            Values::Double(values) => Values::Double(values[range].to_vec()),
+            Values::Bytes(values) => {
+                let mut cut = ByteValues { data: Vec::with_capacity(self.plain_bytes(range.clone())), starts: Vec::with_capacity(range.len()) };
+                range.for_each(|index| cut.push_encoded(values.encoded(index)));
+                Values::Bytes(cut)
+            }
+            Values::Fixed(values) => {
+                let data = values.data[range.start * values.width..range.end * values.width].to_vec();
+                Values::Fixed(FixedValues { width: values.width, data })
+            }
+        }
+    }
+
+    /// Appends the values of `range` of `other`, which is of the same kind.
     ///
     /// # Errors
     /// When the kinds differ, or text passes 4 GiB.
-    pub(crate) fn append(&mut self, other: &Values) -> PageResult<()> {
+    pub(crate) fn append(&mut self, other: &Values, range: Range<usize>) -> PageResult<()> {
         match (self, other) {
-            (Values::Boolean(own), Values::Boolean(other)) => own.extend_from_slice(other),
-            (Values::Int32(own), Values::Int32(other)) => own.extend_from_slice(other),
-            (Values::Int64(own), Values::Int64(other)) => own.extend_from_slice(other),
-            (Values::Float(own), Values::Float(other)) => own.extend_from_slice(other),
-            (Values::Double(own), Values::Double(other)) => own.extend_from_slice(other),
-            (Values::Bytes(own), Values::Bytes(other)) => {
-                own.make_room(other.data.len())?;
-                let base = own.data.len() as u32;
-                own.starts.extend(other.starts.iter().map(|start| base.wrapping_add(*start)));
-                own.data.extend_from_slice(&other.data);
+            (Values::Boolean(own), Values::Boolean(other)) => own.extend_from_slice(&other[range]),
+            (Values::Int32(own), Values::Int32(other)) => own.extend_from_slice(&other[range]),
+            (Values::Int64(own), Values::Int64(other)) => own.extend_from_slice(&other[range]),
+            (Values::Float(own), Values::Float(other)) => own.extend_from_slice(&other[range]),
+            (Values::Double(own), Values::Double(other)) => own.extend_from_slice(&other[range]),
+            (Values::Bytes(own), Values::Bytes(text)) => {
+                own.make_room(other.plain_bytes(range.clone()))?;
+                range.for_each(|index| own.push_encoded(text.encoded(index)));
             }
-            (Values::Fixed(own), Values::Fixed(other)) if own.width == other.width => own.data.extend_from_slice(&other.data),
+            (Values::Fixed(own), Values::Fixed(other)) if own.width == other.width => {
+                own.data.extend_from_slice(&other.data[range.start * own.width..range.end * own.width]);
+            }
             (own, other) => {
                 return corrupt(format!("values of {:?} cannot follow values of {:?}", other.kind(), own.kind()));
             }

@@ -1,0 +1,126 @@
+//! What a plugin may reach: what it asks for, cut to what the operator gives.
+//!
+//! A component of this binary is vouched for by its digest. Of any other, every ask must be given by `--allow` or `allow = […]`, or by a person
+//! who says yes at the terminal, for this run.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use crate::error::Error;
+use crate::render::line;
+
+/// Someone who can be asked.
+pub trait Operator {
+    /// Whether there is a person at a terminal.
+    fn present(&self) -> bool;
+    /// Asks a question that is answered with yes or no.
+    fn agrees(&mut self, question: &str) -> bool;
+}
+
+/// The person at the terminal, if any.
+pub struct Terminal;
+
+impl Operator for Terminal {
+    fn present(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    fn agrees(&mut self, question: &str) -> bool {
+        let mut answer = String::new();
+        let asked = write!(io::stderr(), "{question} [y/N] ").and_then(|()| io::stderr().flush());
+        let read = asked.and_then(|()| io::stdin().lock().read_line(&mut answer));
+        read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+}
+
+/// What is decided upon.
+pub struct Petition<'a> {
+    /// `name@version`.
+    pub plugin: &'a str,
+    /// sha256 of its bytes.
+    pub digest: &'a str,
+    /// Whether this binary vouches for it.
+    pub known: bool,
+    /// What it asks for, as `--allow` writes it: a URL prefix, `clock`, `random`.
+    pub asks: &'a [String],
+    /// What the operator gave beforehand.
+    pub allow: &'a [String],
+}
+
+/// Settles what a plugin may reach: all that it asks for, or nothing runs.
+///
+/// # Errors
+/// `LH0802` with the flags that would grant what is missing.
+pub fn settle(
+    petition: &Petition<'_>,
+    covers: impl Fn(&str, &str) -> bool,
+    operator: &mut dyn Operator,
+) -> Result<(), Error> {
+    let given = |ask: &String| petition.allow.iter().any(|grant| covers(grant, ask));
+    let missing: Vec<String> = petition.asks.iter().filter(|ask| !given(ask)).cloned().collect();
+    if petition.known || missing.is_empty() {
+        return Ok(());
+    }
+    let refused = operator.present();
+    if refused {
+        let asks: Vec<String> = missing.iter().map(|ask| format!("  {}\n", line(ask))).collect();
+        let question = format!(
+            "{} (sha256 {}) is not one that this lakehost ships. It asks for:\n{}Grant this, for this run?",
+            line(petition.plugin),
+            petition.digest,
+            asks.concat()
+        );
+        if operator.agrees(&question) {
+            return Ok(());
+        }
+    }
+    Err(Error::Unapproved { plugin: petition.plugin.to_owned(), missing, refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use lakehost_pipeline::Diagnostic;
+
+    use super::*;
+
+    struct Person(Option<bool>);
+    impl Operator for Person {
+        fn present(&self) -> bool {
+            self.0.is_some()
+        }
+        fn agrees(&mut self, question: &str) -> bool {
+            assert!(question.contains("https://a/x"));
+            self.0 == Some(true)
+        }
+    }
+
+    #[test]
+    fn strangers_need_a_yes() {
+        let asks = ["https://a/x".to_owned(), "clock".to_owned()];
+        let all = ["https://a/".to_owned(), "clock".to_owned()];
+        let some = ["clock".to_owned()];
+        let covers = |grant: &str, ask: &str| ask.starts_with(grant);
+        let table: [(bool, &[String], Option<bool>, bool); 7] = [
+            (true, &[], None, true),
+            (false, &all, None, true),
+            (false, &some, None, false),
+            (false, &some, Some(true), true),
+            (false, &some, Some(false), false),
+            (false, &[], None, false),
+            (false, &[], Some(true), true),
+        ];
+        for (known, allow, person, expected) in table {
+            let petition = Petition { plugin: "p@1", digest: "00", known, asks: &asks, allow };
+            let settled = settle(&petition, covers, &mut Person(person));
+            assert_eq!(settled.is_ok(), expected, "{known} {allow:?} {person:?}");
+        }
+    }
+
+    #[test]
+    fn the_refusal_names_the_flags() {
+        let asks = ["https://a/x".to_owned(), "clock".to_owned()];
+        let petition = Petition { plugin: "p@1", digest: "00", known: false, asks: &asks, allow: &[] };
+        let error = settle(&petition, |_, _| false, &mut Person(None)).unwrap_err();
+        assert_eq!(error.code().0, "LH0802");
+        assert_eq!(error.hint().as_deref(), Some("if you trust it, add --allow https://a/x --allow clock"));
+    }
+}

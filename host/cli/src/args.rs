@@ -1,0 +1,363 @@
+//! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Loads any source into Iceberg tables, through sandboxed components.
+#[derive(Debug, Parser)]
+#[command(name = "lakehost", version = VERSION, propagate_version = true, max_term_width = 120)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Version and git revision: `0.1.0 (3f2a9c1b7d04)`.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LAKEHOST_GIT"), ")");
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load windows of a source into a table, one commit each
+    Run(Box<RunArguments>),
+    /// Ask the tables in SQL; read-only
+    Query(QueryArguments),
+    /// Write a first lakehost.toml
+    Init(InitArguments),
+    /// The runs that this warehouse has seen
+    Runs(RunsArguments),
+    /// The tables of the warehouse
+    #[command(subcommand)]
+    Table(TableCommand),
+    /// The snapshots of a table: rows, growth, run, plugins, source
+    Snapshots(SnapshotsArguments),
+    /// Plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// What an error code means and what to try
+    Explain(ExplainArguments),
+    /// Check this machine, the warehouse and the components
+    Doctor(DoctorArguments),
+    /// Print a completion script for a shell
+    Completions(CompletionsArguments),
+}
+
+/// Where things are. Shared by all verbs that touch a warehouse.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Place {
+    /// Folder (or file:// URL) that holds the tables and the catalog [default: ./warehouse]
+    #[arg(long, value_name = "DIR-or-URL", help_heading = "Where")]
+    pub warehouse: Option<String>,
+    /// Profile of lakehost.toml [default: local]
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
+    pub profile: Option<String>,
+    /// The configuration file [default: ./lakehost.toml, when there is one]
+    #[arg(long, value_name = "FILE", env = "LAKEHOST_FILE", hide_env_values = true, help_heading = "Where")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct RunArguments {
+    /// A pipeline of lakehost.toml
+    #[arg(value_name = "PIPELINE", required_unless_present = "plugin", conflicts_with = "plugin")]
+    pub pipeline: Option<String>,
+    /// A source component: a file, or one that this binary carries (nyc_tlc.wasm)
+    #[arg(long, value_name = "FILE")]
+    pub plugin: Option<String>,
+
+    /// Month or inclusive range: 2024-01, 2024-01..2024-06
+    #[arg(long, value_name = "MONTH[..MONTH]", group = "window", help_heading = "Windows")]
+    pub month: Option<String>,
+    /// Day or inclusive range: 2024-01-31
+    #[arg(long, value_name = "DAY[..DAY]", group = "window", help_heading = "Windows")]
+    pub day: Option<String>,
+    /// Hour or inclusive range: 2024-01-31T13
+    #[arg(long, value_name = "HOUR[..HOUR]", group = "window", help_heading = "Windows")]
+    pub hour: Option<String>,
+    /// Year or inclusive range: 2024
+    #[arg(long, value_name = "YEAR[..YEAR]", group = "window", help_heading = "Windows")]
+    pub year: Option<String>,
+    /// Leave windows alone that were loaded before
+    #[arg(long, help_heading = "Windows")]
+    pub only_missing: bool,
+    /// Go on with the next window after a failure
+    #[arg(long, help_heading = "Windows")]
+    pub keep_going: bool,
+    /// Load again what is loaded
+    #[arg(long, help_heading = "Windows")]
+    pub force: bool,
+    /// Let a window end up without rows
+    #[arg(long, help_heading = "Windows")]
+    pub allow_empty: bool,
+
+    /// A row cleaner; repeat to chain them
+    #[arg(long, value_name = "FILE", help_heading = "Plugins")]
+    pub cleaner: Vec<String>,
+    /// A setting of the source
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Plugins")]
+    pub config: Vec<String>,
+    /// A setting of the cleaner; of several, NAME.KEY=VALUE says whose
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Plugins")]
+    pub cleaner_config: Vec<String>,
+    /// Let the source reach URLs that begin with this; also: clock, random
+    #[arg(long, value_name = "URL-PREFIX", help_heading = "Plugins")]
+    pub allow: Vec<String>,
+
+    /// The table to load into [default: the source's own]
+    #[arg(long, value_name = "NAMESPACE.NAME", help_heading = "Table")]
+    pub table: Option<String>,
+    /// Partition fields beyond the window: day(pickup_datetime), bucket(16, customer_id)
+    #[arg(long, value_name = "EXPR,…", help_heading = "Table")]
+    pub partition_by: Option<String>,
+    /// What becomes of rows that are there [default: replace-window for sources with windows, else full-refresh]
+    #[arg(long, value_name = "MODE", value_enum, help_heading = "Table")]
+    pub write_mode: Option<WriteModeArgument>,
+    /// How files that are taken as they are get proven: read every page, or trust the footer [default: pages]
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Table")]
+    pub verify: Option<VerifyArgument>,
+    /// Add the columns ingested_at and source_file
+    #[arg(long, help_heading = "Table")]
+    pub metadata_columns: bool,
+
+    /// Say what would happen, change nothing
+    #[arg(long, help_heading = "This run")]
+    pub dry_run: bool,
+    /// Memory for the whole run [default: 512MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "This run")]
+    pub memory: Option<String>,
+    /// The report, for people or for machines
+    #[arg(long, value_enum, default_value_t, help_heading = "This run")]
+    pub format: ReportFormat,
+    /// Take the plain Arrow path that every fast path must equal
+    #[arg(long, hide = true)]
+    pub reference_path: bool,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WriteModeArgument {
+    /// The window's files are replaced
+    ReplaceWindow,
+    /// Files are added
+    Append,
+    /// By key (planned)
+    Merge,
+    /// All files are replaced
+    FullRefresh,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArgument {
+    /// Read every page once
+    Pages,
+    /// Trust the file's footer
+    Footer,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct QueryArguments {
+    /// One SELECT, WITH or EXPLAIN over tables written as namespace.name
+    #[arg(value_name = "SQL")]
+    pub sql: String,
+    /// Read the tables as they were: "1 hour ago", 2024-01-31, "2024-01-31 18:30" (UTC), RFC 3339, or a snapshot id
+    #[arg(long, value_name = "WHEN")]
+    pub as_of: Option<String>,
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RowFormat,
+    /// At most so many rows in a table, 0 for all [default: 100 on a terminal, else 10000]
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<usize>,
+    /// Memory for sorts, joins and aggregates [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RowFormat {
+    #[default]
+    Table,
+    Csv,
+    /// One array of objects
+    Json,
+    /// One object a line
+    Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// The folder to write it to
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Print the JSON Schema of lakehost.toml instead
+    #[arg(long)]
+    pub schema: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunsArguments {
+    /// One run, in full
+    #[arg(value_name = "RUN-ID")]
+    pub run_id: Option<String>,
+    /// The newest so many, 0 for all
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub limit: usize,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TableCommand {
+    /// All tables with their rows
+    List(TableListArguments),
+    /// Columns, partitions, properties and loaded windows of a table
+    Show(TableShowArguments),
+    /// Take a table out of the catalog; its files stay unless --purge
+    Drop(TableDropArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct TableListArguments {
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct TableShowArguments {
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct TableDropArguments {
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// Delete its files too; there is no way back
+    #[arg(long)]
+    pub purge: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct SnapshotsArguments {
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// The newest so many, 0 for all
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub limit: usize,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// What a component says of itself: kind, version, settings, what it asks for
+    Inspect(PluginInspectArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct PluginInspectArguments {
+    #[arg(value_name = "FILE")]
+    pub plugin: String,
+    /// A setting, to see what is asked for under it
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub config: Vec<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    /// A code such as LH0301; all codes without one
+    #[arg(value_name = "LHnnnn")]
+    pub code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArguments {
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+impl ReportFormat {
+    /// What the command line asks for, as far as that can be told before it is understood: even a wrong one answers in the asked format.
+    pub fn of_raw_arguments(arguments: &[std::ffi::OsString]) -> Self {
+        let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+        let spaced = words.windows(2).any(|pair| pair == ["--format", "json"]);
+        if spaced || words.contains(&"--format=json") { Self::Json } else { Self::Text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_contract_parses() {
+        let lines = [
+            "lakehost run --plugin nyc_tlc.wasm --month 2024-01",
+            "lakehost run --plugin a.wasm --month 2024-01..2024-06 --cleaner b.wasm --cleaner c.wasm --config a=1 --config b=2 \
+             --cleaner-config x=1 --allow https://a/ --table raw.t --warehouse w --profile p --partition-by day(a),b --write-mode append \
+             --verify footer --metadata-columns --allow-empty --only-missing --keep-going --force --dry-run --memory 1GiB --format json",
+            "lakehost run yellow_trips --day 2024-01-31",
+            "lakehost query SELECT --as-of now --format jsonl --limit 0",
+            "lakehost init",
+            "lakehost init --schema",
+            "lakehost runs --format json",
+            "lakehost table list",
+            "lakehost table show raw.t",
+            "lakehost table drop raw.t --yes",
+            "lakehost snapshots raw.t",
+            "lakehost plugin inspect nyc_tlc.wasm",
+            "lakehost explain LH0301",
+            "lakehost doctor",
+            "lakehost completions bash",
+        ];
+        for line in lines {
+            let parsed = Arguments::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        for line in
+            ["lakehost run", "lakehost run p --plugin x", "lakehost run p --month 2024-01 --day 2024-01-01", "lakehost run p --bogus"]
+        {
+            assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! What flags, environment, file and defaults mean together: a [`Request`] with every path resolved and nothing left to look up.
+//!
+//! Order: flag, then `LAKEHOST__SECTION__KEY`, then file, then default. What needs the plugin itself (its settings, its windows) is decided once
+//! it is loaded, from the parts kept here.
+
+use std::path::{Path, PathBuf};
+
+use lakehost_columnar::{PartitionField, Verify};
+use lakehost_pipeline::ports::{TableName, WriteMode};
+
+use super::file::{self, File, Loaded, Pipeline, SchemaContract, Write};
+use super::{did_you_mean, nearest, partition};
+use crate::args::{Place, RunArguments, VerifyArgument, WriteModeArgument};
+use crate::error::Error;
+use crate::memory;
+
+/// The profile that is used when nobody names one.
+const DEFAULT_PROFILE: &str = "local";
+/// Where tables lie when nobody says otherwise.
+const DEFAULT_WAREHOUSE: &str = "./warehouse";
+
+/// Where tables lie, and the budget to work with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Where {
+    /// Absolute.
+    pub warehouse: PathBuf,
+    pub memory_bytes: u64,
+}
+
+/// A component as it was named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginRequest {
+    /// As written: a path, or the name of one that this binary carries.
+    pub name: String,
+    /// Where a relative path starts.
+    pub folder: PathBuf,
+    /// Settings of the file.
+    pub table: toml::Table,
+}
+
+/// What a run was asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub pipeline: Option<String>,
+    pub source: PluginRequest,
+    pub cleaners: Vec<PluginRequest>,
+    pub allow: Vec<String>,
+    pub table: Option<TableName>,
+    pub mode: Option<WriteMode>,
+    pub partition: Vec<PartitionField>,
+    pub verify: Verify,
+    pub metadata_columns: bool,
+    pub max_rejected: Option<f64>,
+    pub place: Where,
+}
+
+/// Where the tables of a command lie.
+pub fn place(arguments: &Place, memory: Option<&str>) -> Result<Where, Error> {
+    let loaded = file::load(arguments.file.as_deref())?;
+    place_in(arguments, memory, &loaded)
+}
+
+fn place_in(arguments: &Place, memory: Option<&str>, loaded: &Loaded) -> Result<Where, Error> {
+    let profiles = &loaded.file.profile;
+    let name = arguments.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
+    let profile = profiles.get(name);
+    if profile.is_none() && arguments.profile.is_some() && name != DEFAULT_PROFILE {
+        return Err(Error::Config {
+            place: loaded.place(),
+            message: format!("no profile `{}`", name.escape_debug()),
+            hint: did_you_mean(name, profiles.keys().map(String::as_str))
+                .or_else(|| Some(format!("add a [profile.{name}] section with a `warehouse`"))),
+        });
+    }
+    let from_profile = profile.and_then(|profile| profile.warehouse.as_deref());
+    let (folder, text, whose) = match (&arguments.warehouse, from_profile) {
+        (Some(flag), _) => (Path::new("."), flag.as_str(), "--warehouse"),
+        (None, Some(text)) => (loaded.folder(), text, "warehouse"),
+        (None, None) => (Path::new("."), DEFAULT_WAREHOUSE, "warehouse"),
+    };
+    let memory_bytes = match (memory, profile.and_then(|profile| profile.memory.as_deref())) {
+        (Some(flag), _) => memory::parse_budget(flag, "--memory")?,
+        (None, Some(key)) => memory::parse_budget(key, "the profile's `memory`")?,
+        (None, None) => memory::DEFAULT_BYTES,
+    };
+    Ok(Where { warehouse: warehouse(folder, text, whose)?, memory_bytes })
+}
+
+/// A folder or file:// URL as an absolute path.
+fn warehouse(folder: &Path, text: &str, whose: &str) -> Result<PathBuf, Error> {
+    let path = match text.split_once("://") {
+        Some(("file", _)) => url::Url::parse(text).ok().and_then(|url| url.to_file_path().ok()).ok_or_else(|| Error::Usage {
+            message: format!("`{}` is not a folder for {whose}", text.escape_debug()),
+            hint: Some("write it as ./warehouse or file:///data/warehouse".to_owned()),
+        })?,
+        Some((scheme, _)) => {
+            return Err(Error::Usage {
+                message: format!("{whose} lies on {}://, and object stores are planned: this version keeps tables in a local folder", scheme.escape_debug()),
+                hint: Some("write it as ./warehouse or file:///data/warehouse".to_owned()),
+            });
+        }
+        None if text.is_empty() => return Err(Error::usage(format!("{whose} is empty"))),
+        None => folder.join(text),
+    };
+    std::path::absolute(&path).map_err(|error| Error::file(&path, "located", error))
+}
+
+/// What `run` was asked to do.
+pub fn run(arguments: &RunArguments) -> Result<Request, Error> {
+    let loaded = file::load(arguments.place.file.as_deref())?;
+    request(arguments, &loaded)
+}
+
+fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> {
+    let place = place_in(&arguments.place, arguments.memory.as_deref(), loaded)?;
+    let pipeline = arguments.pipeline.as_deref().map(|name| pipeline(name, &loaded.file, loaded)).transpose()?;
+    if let (Some(name), Some(pipeline)) = (&arguments.pipeline, pipeline) {
+        refuse_planned(name, pipeline, &loaded.place())?;
+    }
+    let typed = |name: &String| PluginRequest { name: name.clone(), folder: PathBuf::from("."), table: toml::Table::new() };
+    let written = |name: &String, table: &toml::Table| PluginRequest {
+        name: name.clone(),
+        folder: loaded.folder().to_owned(),
+        table: table.clone(),
+    };
+    let source = match (&arguments.plugin, pipeline) {
+        (Some(plugin), _) => typed(plugin),
+        (None, Some(pipeline)) => written(&pipeline.plugin, &pipeline.config),
+        (None, None) => return Err(Error::usage("neither a pipeline nor --plugin is given")),
+    };
+    let cleaners = match pipeline {
+        Some(pipeline) if arguments.cleaner.is_empty() => {
+            pipeline.cleaner.iter().map(|cleaner| written(&cleaner.plugin, &cleaner.config)).collect()
+        }
+        _ => arguments.cleaner.iter().map(typed).collect(),
+    };
+    let mut allow = pipeline.map(|pipeline| pipeline.allow.clone()).unwrap_or_default();
+    allow.extend(arguments.allow.iter().cloned());
+    let in_file = |message: String| Error::Config { place: loaded.place(), message, hint: None };
+    let table = match (&arguments.table, pipeline.and_then(|pipeline| pipeline.table.as_deref())) {
+        (Some(flag), _) => Some(table_name(flag)?),
+        (None, Some(key)) => Some(TableName::parse(key).map_err(|reason| in_file(format!("table: {reason}")))?),
+        (None, None) => None,
+    };
+    let partition = match (&arguments.partition_by, pipeline) {
+        (Some(flag), _) => partition::parse(flag).map_err(|reason| Error::usage(format!("--partition-by: {reason}")))?,
+        (None, Some(pipeline)) if !pipeline.partition_by.is_empty() => {
+            partition::parse(&pipeline.partition_by.join(",")).map_err(|reason| in_file(format!("partition_by: {reason}")))?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Request {
+        pipeline: arguments.pipeline.clone(),
+        source,
+        cleaners,
+        allow,
+        table,
+        mode: mode(arguments.write_mode, pipeline.and_then(|pipeline| pipeline.write))?,
+        partition,
+        verify: match (arguments.verify, pipeline.and_then(|pipeline| pipeline.verify)) {
+            (Some(VerifyArgument::Footer), _) | (None, Some(file::Verify::Footer)) => Verify::Footer,
+            _ => Verify::Pages,
+        },
+        metadata_columns: arguments.metadata_columns || pipeline.is_some_and(|pipeline| pipeline.metadata_columns),
+        max_rejected: pipeline.and_then(|pipeline| pipeline.max_rejected).map(|share| share.0),
+        place,
+    })
+}
+
+/// A table that was named on the command line.
+pub fn table_name(text: &str) -> Result<TableName, Error> {
+    TableName::parse(text).map_err(|reason| Error::Usage { message: reason, hint: Some("write it as raw.green_trips".to_owned()) })
+}
+
+fn pipeline<'f>(name: &str, file: &'f File, loaded: &Loaded) -> Result<&'f Pipeline, Error> {
+    file.pipeline.get(name).ok_or_else(|| {
+        let known = file.pipeline.keys().map(String::as_str);
+        Error::PipelineUnknown {
+            name: name.escape_debug().to_string(),
+            file: loaded.path.clone(),
+            nearest: nearest(name, known.clone()).map(str::to_owned),
+            known: known.map(str::to_owned).collect(),
+        }
+    })
+}
+
+/// Keys that this version understands and cannot serve: saying so beats a load that is not what the file describes.
+fn refuse_planned(name: &str, pipeline: &Pipeline, place: &str) -> Result<(), Error> {
+    let planned = [
+        (
+            pipeline.schema.is_some_and(|contract| contract != SchemaContract::Freeze),
+            "schema",
+            "a contract other than `freeze` is planned",
+            "write schema = \"freeze\" or take the key out",
+        ),
+        (pipeline.models.is_some(), "models", "running dbt models is planned", "take the key out; run dbt on the tables yourself"),
+        (!pipeline.check.is_empty(), "check", "checks are planned", "take the [[…check]] sections out; `lakehost query` can look"),
+        (pipeline.write == Some(Write::Merge), "write", "merge is planned", "write replace-window, append or full-refresh"),
+    ];
+    match planned.into_iter().find(|(present, ..)| *present) {
+        None => Ok(()),
+        Some((_, key, what, way_out)) => Err(Error::Config {
+            place: place.to_owned(),
+            message: format!("`{key}` in pipeline {name}: {what}, and this version does not have it"),
+            hint: Some(way_out.to_owned()),
+        }),
+    }
+}
+
+fn mode(flag: Option<WriteModeArgument>, key: Option<Write>) -> Result<Option<WriteMode>, Error> {
+    Ok(match (flag, key) {
+        (Some(WriteModeArgument::Merge), _) => {
+            return Err(Error::Usage {
+                message: "--write-mode merge is planned, and this version does not have it".to_owned(),
+                hint: Some("write replace-window, append or full-refresh".to_owned()),
+            });
+        }
+        (Some(WriteModeArgument::ReplaceWindow), _) | (None, Some(Write::ReplaceWindow)) => Some(WriteMode::ReplaceWindow),
+        (Some(WriteModeArgument::Append), _) | (None, Some(Write::Append)) => Some(WriteMode::Append),
+        (Some(WriteModeArgument::FullRefresh), _) | (None, Some(Write::FullRefresh)) => Some(WriteMode::FullRefresh),
+        (None, Some(Write::Merge) | None) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use lakehost_pipeline::Diagnostic;
+
+    use super::*;
+
+    const FILE: &str = r#"
+[profile.local]
+warehouse = "store"
+memory = "256MiB"
+[profile.big]
+warehouse = "file:///big"
+[pipeline.trips]
+plugin = "nyc_tlc.wasm"
+config = { dataset = "green" }
+allow = ["https://a/"]
+table = "clean.trips"
+write = "append"
+partition_by = ["day(pickup)", "bucket(4, id)"]
+verify = "footer"
+max_rejected = "5%"
+[[pipeline.trips.cleaner]]
+plugin = "trip_cleaner.wasm"
+[pipeline.later]
+plugin = "x.wasm"
+schema = "evolve"
+[pipeline.merging]
+plugin = "x.wasm"
+write = "merge"
+[pipeline.checked]
+plugin = "x.wasm"
+[[pipeline.checked.check]]
+not_null = "a"
+[pipeline.modelled]
+plugin = "x.wasm"
+models = "dbt_project"
+"#;
+
+    fn loaded() -> Loaded {
+        Loaded { file: file::parse(FILE, "lakehost.toml").unwrap(), path: Some(PathBuf::from("/project/lakehost.toml")) }
+    }
+
+    fn asked(pipeline: &str) -> RunArguments {
+        RunArguments { pipeline: Some(pipeline.to_owned()), ..RunArguments::default() }
+    }
+
+    #[test]
+    fn a_pipeline_comes_from_the_file() {
+        let request = request(&asked("trips"), &loaded()).unwrap();
+        assert_eq!(request.place, Where { warehouse: PathBuf::from("/project/store"), memory_bytes: 256 << 20 });
+        assert_eq!(request.source.folder, Path::new("/project"));
+        assert_eq!(request.source.table["dataset"].as_str(), Some("green"));
+        assert_eq!(request.cleaners.len(), 1);
+        assert_eq!(request.table.map(|table| table.to_string()).as_deref(), Some("clean.trips"));
+        assert_eq!(request.mode, Some(WriteMode::Append));
+        assert_eq!(request.partition.len(), 2);
+        assert_eq!(request.max_rejected, Some(0.05));
+        assert!(matches!(request.verify, Verify::Footer));
+    }
+
+    #[test]
+    fn flags_win() {
+        let mut arguments = asked("trips");
+        arguments.place.profile = Some("big".to_owned());
+        arguments.memory = Some("1GiB".to_owned());
+        arguments.table = Some("raw.other".to_owned());
+        arguments.write_mode = Some(WriteModeArgument::FullRefresh);
+        arguments.verify = Some(VerifyArgument::Pages);
+        arguments.allow = vec!["https://b/".to_owned()];
+        arguments.cleaner = vec!["other.wasm".to_owned()];
+        arguments.partition_by = Some("region".to_owned());
+        let request = request(&arguments, &loaded()).unwrap();
+        assert_eq!(request.place, Where { warehouse: PathBuf::from("/big"), memory_bytes: 1 << 30 });
+        assert_eq!(request.allow, ["https://a/", "https://b/"]);
+        assert_eq!(request.cleaners.len(), 1);
+        assert_eq!(request.cleaners[0].name, "other.wasm");
+        assert_eq!(request.partition.len(), 1);
+        assert_eq!(request.mode, Some(WriteMode::FullRefresh));
+        assert!(matches!(request.verify, Verify::Pages));
+    }
+
+    #[test]
+    fn an_ad_hoc_run_needs_no_file() {
+        let arguments = RunArguments { plugin: Some("nyc_tlc.wasm".to_owned()), ..RunArguments::default() };
+        let request = request(&arguments, &Loaded::default()).unwrap();
+        assert!(request.place.warehouse.ends_with("warehouse") && request.place.warehouse.is_absolute());
+        assert_eq!(request.place.memory_bytes, 512 << 20);
+        assert_eq!((request.table, request.mode, request.pipeline), (None, None, None));
+    }
+
+    fn check(change: impl FnOnce(&mut RunArguments), expected: &str) {
+        let mut arguments = asked("trips");
+        change(&mut arguments);
+        let got = match request(&arguments, &loaded()) {
+            Ok(_) => "fine".to_owned(),
+            Err(error) => format!("{}: {error}; {}", error.code(), error.hint().unwrap_or_default()),
+        };
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        check(|a| a.pipeline = Some("trip".to_owned()), "LH0103: no pipeline `trip`; did you mean `trips`?");
+        check(
+            |a| a.pipeline = Some("later".to_owned()),
+            "LH0102: `schema` in pipeline later: a contract other than `freeze` is planned, and this version does not have it; write schema = \"freeze\" or take the key out",
+        );
+        check(
+            |a| a.pipeline = Some("merging".to_owned()),
+            "LH0102: `write` in pipeline merging: merge is planned, and this version does not have it; write replace-window, append or full-refresh",
+        );
+        check(
+            |a| a.pipeline = Some("checked".to_owned()),
+            "LH0102: `check` in pipeline checked: checks are planned, and this version does not have it; take the [[…check]] sections out; `lakehost query` can look",
+        );
+        check(
+            |a| a.pipeline = Some("modelled".to_owned()),
+            "LH0102: `models` in pipeline modelled: running dbt models is planned, and this version does not have it; take the key out; run dbt on the tables yourself",
+        );
+        check(
+            |a| a.write_mode = Some(WriteModeArgument::Merge),
+            "LH0101: --write-mode merge is planned, and this version does not have it; write replace-window, append or full-refresh",
+        );
+        check(|a| a.place.profile = Some("bigg".to_owned()), "LH0102: no profile `bigg`; did you mean `big`?");
+        check(
+            |a| a.place.warehouse = Some("s3://bucket/x".to_owned()),
+            "LH0101: --warehouse lies on s3://, and object stores are planned: this version keeps tables in a local folder; write it as ./warehouse or file:///data/warehouse",
+        );
+        check(|a| a.memory = Some("1MiB".to_owned()), "LH0101: --memory of 1MiB is too small; give at least 64MiB");
+        check(|a| a.table = Some("trips".to_owned()), "LH0101: `trips` is not NAMESPACE.TABLE; write it as raw.green_trips");
+    }
+}

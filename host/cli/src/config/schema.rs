@@ -1,0 +1,132 @@
+//! The JSON Schema of `lakehost.toml`, for editors: `lakehost init --schema` prints it.
+
+use serde_json::{Value, json};
+
+/// The schema. A test holds it against what `file.rs` accepts.
+pub fn schema() -> Value {
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    let settings = json!({ "type": "object", "description": "Settings of the plugin; `lakehost plugin inspect` lists them" });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "lakehost.toml",
+        "description": "What lakehost loads, and where to",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "profile": {
+                "type": "object",
+                "description": "Where tables lie, by name; `local` is used when nobody says otherwise",
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "warehouse": text("Folder or file:// URL, relative to this file"),
+                        "memory": text("Memory budget of a run: 512MiB"),
+                    },
+                },
+            },
+            "pipeline": {
+                "type": "object",
+                "description": "What is loaded, by name",
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["plugin"],
+                    "properties": {
+                        "plugin": text("Source component: a path relative to this file, or one that the binary carries"),
+                        "config": settings,
+                        "allow": {
+                            "type": "array", "items": { "type": "string" },
+                            "description": "URL prefixes that the source may reach; `clock`, `random`",
+                        },
+                        "table": text("namespace.name; the source's own when missing"),
+                        "write": {
+                            "enum": ["replace-window", "append", "full-refresh", "merge"],
+                            "description": "What becomes of rows that are there; merge is planned",
+                        },
+                        "partition_by": {
+                            "type": "array", "items": { "type": "string" },
+                            "description": "Partition fields beyond the window: day(pickup_datetime), bucket(16, customer_id)",
+                        },
+                        "schema": {
+                            "enum": ["freeze", "evolve", "discard_row", "discard_value"],
+                            "description": "What becomes of columns that the table does not have; all but freeze are planned",
+                        },
+                        "verify": {
+                            "enum": ["pages", "footer"],
+                            "description": "How files that are taken as they are get proven",
+                        },
+                        "max_rejected": {
+                            "anyOf": [
+                                { "type": "string", "pattern": "^\\s*[0-9]+([.][0-9]+)?\\s*%$" },
+                                { "type": "number", "minimum": 0, "maximum": 1 },
+                            ],
+                            "description": "More rejected rows than this share fail the window",
+                        },
+                        "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
+                        "models": text("A dbt project to run after the load (planned)"),
+                        "cleaner": {
+                            "type": "array",
+                            "description": "Row cleaners, in order",
+                            "items": {
+                                "type": "object",
+                                "additionalProperties": false,
+                                "required": ["plugin"],
+                                "properties": { "plugin": text("Cleaner component"), "config": settings },
+                            },
+                        },
+                        "check": {
+                            "type": "array", "items": { "type": "object" },
+                            "description": "Checks on what is about to be published (planned)",
+                        },
+                    },
+                },
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use lakehost_pipeline::Diagnostic;
+
+    use super::*;
+    use crate::config::file;
+
+    /// serde names all keys that it knows when it meets one that it does not.
+    fn known_keys(section: &str) -> Vec<String> {
+        let error = toml::from_str::<file::File>(&format!("{section}\nzzzzzzzz = 1\n")).expect_err(section);
+        let mut keys: Vec<String> = error.message().split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect();
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn the_schema_lists_the_keys_that_the_file_accepts() {
+        let schema = schema();
+        for (section, pointer) in [
+            ("", "/properties"),
+            ("[profile.a]", "/properties/profile/additionalProperties/properties"),
+            ("[pipeline.a]\nplugin = \"x\"", "/properties/pipeline/additionalProperties/properties"),
+            ("[[pipeline.a.cleaner]]\nplugin = \"x\"", "/properties/pipeline/additionalProperties/properties/cleaner/items/properties"),
+        ] {
+            let mut listed: Vec<String> =
+                schema.pointer(pointer).and_then(Value::as_object).unwrap().keys().cloned().collect();
+            listed.sort();
+            assert_eq!(listed, known_keys(section), "{section:?}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_schema_parses() {
+        let schema = schema();
+        for key in ["write", "schema", "verify"] {
+            let pointer = format!("/properties/pipeline/additionalProperties/properties/{key}/enum");
+            for word in schema.pointer(&pointer).and_then(Value::as_array).unwrap() {
+                let text = format!("[pipeline.a]\nplugin = \"x\"\n{key} = {word}\n");
+                let parsed = file::parse(&text, "lakehost.toml");
+                assert!(parsed.is_ok(), "{text}: {:?}", parsed.map_err(|error| error.inputs()));
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the command line itself finds wrong: flags, `lakehost.toml`, grants nobody gave, files of its own.
+
+use std::path::{Path, PathBuf};
+
+use lakehost_pipeline::codes;
+use lakehost_pipeline::{Code, Diagnostic};
+
+/// Findings of the command line.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A flag or argument.
+    #[error("{message}")]
+    Usage { message: String, hint: Option<String> },
+    /// `lakehost.toml` or a `LAKEHOST__…` variable.
+    #[error("{message}")]
+    Config { place: String, message: String, hint: Option<String> },
+    /// A pipeline that the file does not have.
+    #[error("no pipeline `{name}`")]
+    PipelineUnknown { name: String, file: Option<PathBuf>, nearest: Option<String>, known: Vec<String> },
+    /// A setting that the plugin's own schema refuses.
+    #[error("{plugin} has no sound configuration: {message}")]
+    PluginConfig { plugin: String, message: String, hint: Option<String> },
+    /// A window flag that is missing, wrong or of another width.
+    #[error("{message}")]
+    Window { message: String, hint: Option<String> },
+    /// A component that is no file and not in this binary.
+    #[error("there is no plugin {name}")]
+    PluginMissing { name: String, embedded: Vec<&'static str> },
+    /// A plugin that nobody vouches for asks for grants, and there is nobody to ask.
+    #[error("{plugin} is unknown to this lakehost and asks for what nobody granted")]
+    Unapproved { plugin: String, missing: Vec<String>, refused: bool },
+    /// A file of the command line's own.
+    #[error("{path} cannot be {action}")]
+    File { path: String, action: &'static str, source: std::io::Error },
+    /// No page for a code.
+    #[error("there is no error code {code}")]
+    CodeUnknown { code: String, nearest: Option<&'static str> },
+    /// A run that the history does not have.
+    #[error("no run {run_id} in {folder}")]
+    RunUnknown { run_id: String, folder: String },
+    /// What cannot happen did.
+    #[error("{what}")]
+    Bug { what: String, cause: String },
+    /// Ctrl-C before anything began, or `n` at a question.
+    #[error("stopped: {what}")]
+    Stopped { what: &'static str },
+}
+
+impl Error {
+    /// A wrong flag or argument.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// A file of our own that cannot be read or written.
+    pub fn file(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::File { path: path.display().to_string(), action, source }
+    }
+}
+
+impl Diagnostic for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Usage { .. } | Self::CodeUnknown { .. } | Self::RunUnknown { .. } => codes::USAGE,
+            Self::Config { .. } => codes::CONFIG_FILE,
+            Self::PipelineUnknown { .. } => codes::PIPELINE_UNKNOWN,
+            Self::PluginConfig { .. } => codes::PLUGIN_CONFIG,
+            Self::Window { .. } => codes::WINDOW,
+            Self::PluginMissing { .. } => codes::PLUGIN_LOAD,
+            Self::Unapproved { .. } => codes::TRUST_UNKNOWN_PLUGIN,
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => codes::MACHINE_DISK,
+            Self::File { .. } => codes::STORE_IO,
+            Self::Bug { .. } => codes::BUG,
+            Self::Stopped { .. } => codes::INTERRUPTED,
+        }
+    }
+
+    fn inputs(&self) -> Vec<(String, String)> {
+        let input = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        match self {
+            Self::Config { place, .. } => input("file", place),
+            Self::PipelineUnknown { file: Some(file), .. } => input("file", &file.display().to_string()),
+            Self::Unapproved { plugin, .. } => input("plugin", plugin),
+            _ => Vec::new(),
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::File { source, .. } => Some(source.to_string()),
+            Self::Bug { cause, .. } => Some(cause.clone()),
+            Self::Unapproved { missing, refused, .. } => Some(match refused {
+                true => "the question was answered with no".to_owned(),
+                false => format!("it asks for {}", missing.join(", ")),
+            }),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } | Self::Config { hint, .. } | Self::PluginConfig { hint, .. } | Self::Window { hint, .. } => {
+                hint.clone()
+            }
+            Self::PipelineUnknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::PipelineUnknown { file: None, .. } => {
+                Some("there is no lakehost.toml here: `lakehost init` writes one, or name a source with --plugin".to_owned())
+            }
+            Self::PipelineUnknown { known, .. } if known.is_empty() => Some("the file has no [pipeline.NAME] section".to_owned()),
+            Self::PipelineUnknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::PluginMissing { embedded, .. } if embedded.is_empty() => {
+                Some("this binary carries no components; give the path of a .wasm file (`cargo xtask plugins` builds them)".to_owned())
+            }
+            Self::PluginMissing { embedded, .. } => {
+                Some(format!("give the path of a .wasm file, or one that this binary carries: {}", embedded.join(", ")))
+            }
+            Self::Unapproved { missing, .. } => {
+                let flags: Vec<String> = missing.iter().map(|ask| format!("--allow {ask}")).collect();
+                Some(format!("if you trust it, add {}", flags.join(" ")))
+            }
+            Self::CodeUnknown { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
+            Self::CodeUnknown { .. } => Some("`lakehost explain` lists all codes".to_owned()),
+            Self::RunUnknown { .. } => Some("`lakehost runs` lists the runs".to_owned()),
+            Self::Bug { .. } => Some("please report it, with the command line and this text".to_owned()),
+            Self::File { .. } | Self::Stopped { .. } => None,
+        }
+    }
+}

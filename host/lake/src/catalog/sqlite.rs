@@ -1,0 +1,398 @@
+//! A catalog in one SQLite file, in the two tables that PyIceberg's `SqlCatalog` and Iceberg's JDBC catalog use.
+//!
+//! A commit is a compare-and-swap on `metadata_location` inside one SQL transaction, for any number of tables. Several processes of this
+//! machine may use the file at once: it is in WAL mode, and writers wait for each other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use iceberg::io::FileIO;
+use iceberg::spec::TableMetadata;
+use lakehost_pipeline::TableName;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::metadata_cache::MetadataCache;
+use super::{Base, Catalog, CatalogEntry, Outcome, TableChange, TableState};
+use crate::error::{Error, Result, SQLITE_BUSY, SQLITE_FULL, sqlite_code};
+use crate::fail_point::{self, FailPoints};
+use crate::location::{metadata_file, metadata_version};
+use crate::properties::DELETE_AFTER_COMMIT;
+use crate::store::Store;
+
+/// So long a writer waits for the one before it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the catalog is and what it works with.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// A path, or a URI as PyIceberg takes it: `sqlite:////absolute/catalog.db`, `sqlite:///relative.db`.
+    pub uri: String,
+    /// PyIceberg must be given the same name.
+    pub name: String,
+    /// A commit survives a power cut.
+    pub durable: bool,
+}
+
+/// The catalog.
+#[derive(Debug)]
+pub struct SqliteCatalog {
+    pool: SqlitePool,
+    name: String,
+    /// For messages.
+    shown: String,
+    store: Arc<dyn Store>,
+    io: FileIO,
+    fail_points: FailPoints,
+    cache: MetadataCache,
+}
+
+const TABLES: &str = "CREATE TABLE IF NOT EXISTS iceberg_tables (
+    catalog_name VARCHAR(255) NOT NULL,
+    table_namespace VARCHAR(255) NOT NULL,
+    table_name VARCHAR(255) NOT NULL,
+    metadata_location VARCHAR(1000),
+    previous_metadata_location VARCHAR(1000),
+    iceberg_type VARCHAR(5),
+    PRIMARY KEY (catalog_name, table_namespace, table_name))";
+
+const NAMESPACES: &str = "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
+    catalog_name VARCHAR(255) NOT NULL,
+    namespace VARCHAR(255) NOT NULL,
+    property_key VARCHAR(255) NOT NULL,
+    property_value VARCHAR(1000) NOT NULL,
+    PRIMARY KEY (catalog_name, namespace, property_key))";
+
+/// Rows that are tables: views of other writers share the SQL table.
+const IS_TABLE: &str = "(iceberg_type = 'TABLE' OR iceberg_type IS NULL) AND metadata_location IS NOT NULL";
+
+impl SqliteCatalog {
+    /// Opens the file, makes it and its tables when they are not there.
+    pub async fn open(options: &SqliteOptions, store: Arc<dyn Store>, fail_points: FailPoints) -> Result<Self> {
+        let path = catalog_path(&options.uri)?;
+        let shown = path.display().to_string();
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(Error::store("create the folder of the catalog", &shown))?;
+        }
+        let connect = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(if options.durable { SqliteSynchronous::Full } else { SqliteSynchronous::Normal });
+        let failed = |source| Error::Catalog { action: "open", catalog: shown.clone(), source: Box::new(source) };
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(connect).await.map_err(failed)?;
+        let io = store.file_io();
+        let catalog =
+            Self { pool, name: options.name.clone(), shown, store, io, fail_points, cache: MetadataCache::default() };
+        catalog.prepare().await?;
+        Ok(catalog)
+    }
+
+    /// Makes the SQL tables, and brings a file of an older PyIceberg up to date.
+    async fn prepare(&self) -> Result<()> {
+        let columns = sqlx::query("SELECT name FROM pragma_table_info('iceberg_tables')")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(self.failed("read"))?;
+        let has = |name: &str| columns.iter().any(|row| row.try_get::<String, _>(0).is_ok_and(|found| found == name));
+        if has("iceberg_type") {
+            return Ok(());
+        }
+        let statements = if columns.is_empty() {
+            vec![TABLES, NAMESPACES]
+        } else {
+            vec!["ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)", NAMESPACES]
+        };
+        for statement in statements {
+            match sqlx::query(statement).execute(&self.pool).await {
+                // Another process was faster with the same change.
+                Err(error) if error.to_string().contains("duplicate column name") => {}
+                other => {
+                    other.map_err(self.failed("prepare"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+        let catalog = self.shown.clone();
+        move |source| Error::Catalog { action, catalog, source: Box::new(source) }
+    }
+
+    /// Writes the metadata file of a change; a second value lists what its commit makes superfluous.
+    fn write_metadata(&self, change: &TableChange) -> Result<Staged> {
+        let (metadata, expired) = change.apply()?;
+        let version = match &change.base {
+            Base::New(_) => 0,
+            Base::Existing(state) => metadata_version(&state.metadata_location) + 1,
+        };
+        let location = metadata_file(metadata.location(), version, change.metadata_id);
+        let bytes = serde_json::to_vec(&metadata)
+            .map_err(|error| Error::Internal(format!("metadata of {} is no JSON: {error}", change.table)))?;
+        self.store.put(&location, &bytes).map_err(Error::store("write", &location))?;
+        let expired = if metadata.properties().get(DELETE_AFTER_COMMIT).is_some_and(|value| value == "true") {
+            expired
+        } else {
+            Vec::new()
+        };
+        Ok(Staged { metadata, location, expired })
+    }
+
+    /// `false`: the table is not where the change started.
+    async fn swap(
+        &self,
+        transaction: &mut Transaction<'static, Sqlite>,
+        change: &TableChange,
+        staged: &Staged,
+    ) -> Result<bool, sqlx::Error> {
+        let (namespace, table) = (&change.table.namespace, &change.table.name);
+        let changed = match &change.base {
+            Base::New(_) => {
+                sqlx::query(
+                    "INSERT OR IGNORE INTO iceberg_namespace_properties \
+                     (catalog_name, namespace, property_key, property_value) VALUES (?, ?, 'exists', 'true')",
+                )
+                .bind(&self.name)
+                .bind(namespace)
+                .execute(&mut **transaction)
+                .await?;
+                sqlx::query(
+                    "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, \
+                     previous_metadata_location, iceberg_type) VALUES (?, ?, ?, ?, NULL, 'TABLE') ON CONFLICT DO NOTHING",
+                )
+                .bind(&self.name)
+                .bind(namespace)
+                .bind(table)
+                .bind(&staged.location)
+                .execute(&mut **transaction)
+                .await?
+            }
+            Base::Existing(state) => {
+                sqlx::query(
+                    "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ? \
+                     WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?",
+                )
+                .bind(&staged.location)
+                .bind(&state.metadata_location)
+                .bind(&self.name)
+                .bind(namespace)
+                .bind(table)
+                .bind(&state.metadata_location)
+                .execute(&mut **transaction)
+                .await?
+            }
+        };
+        Ok(changed.rows_affected() == 1)
+    }
+
+    async fn request(&self, changes: &[TableChange], staged: &[Staged]) -> Result<Outcome> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed("write to"))?;
+        for (change, staged) in changes.iter().zip(staged) {
+            if !self.swap(&mut transaction, change, staged).await.map_err(self.failed("write to"))? {
+                transaction.rollback().await.map_err(self.failed("write to"))?;
+                return Ok(Outcome::Conflict);
+            }
+        }
+        self.fail_points.pass(fail_point::BEFORE_SQL_COMMIT)?;
+        match transaction.commit().await {
+            Ok(()) => {}
+            // SQLite says with these two that nothing was written; the dropped transaction rolls back.
+            Err(error) if matches!(sqlite_code(&error), Some(SQLITE_BUSY | SQLITE_FULL)) => {
+                return Err(self.failed("write to")(error));
+            }
+            Err(error) => return Ok(Outcome::Unknown(self.failed("commit to")(error))),
+        }
+        Ok(match self.fail_points.pass(fail_point::AFTER_SQL_COMMIT) {
+            Ok(()) => Outcome::Landed,
+            Err(error) => Outcome::Unknown(error),
+        })
+    }
+
+    /// Files that nothing refers to any more; one that stays behind is only a waste of space.
+    fn forget(&self, locations: impl IntoIterator<Item = String>) {
+        for location in locations {
+            if let Err(error) = self.store.delete(&location) {
+                tracing::warn!(file = %location, %error, "an unused metadata file could not be deleted");
+            }
+        }
+    }
+}
+
+struct Staged {
+    metadata: TableMetadata,
+    location: String,
+    expired: Vec<String>,
+}
+
+#[async_trait]
+impl Catalog for SqliteCatalog {
+    async fn load(&self, table: &TableName) -> Result<Option<TableState>> {
+        let statement = format!(
+            "SELECT metadata_location FROM iceberg_tables \
+             WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND {IS_TABLE}"
+        );
+        // A metadata file may be deleted between the two reads when others commit quickly: then the pointer has moved on.
+        let mut last: Option<String> = None;
+        loop {
+            let row: Option<(String,)> = sqlx::query_as(&statement)
+                .bind(&self.name)
+                .bind(&table.namespace)
+                .bind(&table.name)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(self.failed("read"))?;
+            let Some((metadata_location,)) = row else { return Ok(None) };
+            let metadata = match self.cache.get(&metadata_location) {
+                Some(metadata) => metadata,
+                None => match TableMetadata::read_from(&self.io, &metadata_location).await {
+                    Ok(metadata) => {
+                        let metadata = Arc::new(metadata);
+                        self.cache.put(&metadata_location, Arc::clone(&metadata));
+                        metadata
+                    }
+                    Err(_) if last.as_ref() != Some(&metadata_location) => {
+                        last = Some(metadata_location);
+                        continue;
+                    }
+                    Err(error) => return Err(Error::iceberg("read the metadata of", table)(error)),
+                },
+            };
+            return Ok(Some(TableState { name: table.clone(), metadata, metadata_location }));
+        }
+    }
+
+    async fn list_namespaces(&self) -> Result<Vec<String>> {
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = ? \
+             UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = ? ORDER BY 1",
+        )
+        .bind(&self.name)
+        .bind(&self.name)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(self.failed("read"))?;
+        Ok(rows.into_iter().map(|(namespace,)| namespace).collect())
+    }
+
+    async fn list_tables(&self, namespace: Option<&str>) -> Result<Vec<CatalogEntry>> {
+        let statement = format!(
+            "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables \
+             WHERE catalog_name = ? AND (? IS NULL OR table_namespace = ?) AND {IS_TABLE} ORDER BY 1, 2"
+        );
+        let rows: Vec<(String, String, String)> = sqlx::query_as(&statement)
+            .bind(&self.name)
+            .bind(namespace)
+            .bind(namespace)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(self.failed("read"))?;
+        Ok(rows
+            .into_iter()
+            .map(|(namespace, name, metadata_location)| CatalogEntry {
+                table: TableName { namespace, name },
+                metadata_location,
+            })
+            .collect())
+    }
+
+    async fn create_namespace(&self, namespace: &str) -> Result<()> {
+        sqlx::query(
+            "INSERT OR IGNORE INTO iceberg_namespace_properties \
+             (catalog_name, namespace, property_key, property_value) VALUES (?, ?, 'exists', 'true')",
+        )
+        .bind(&self.name)
+        .bind(namespace)
+        .execute(&self.pool)
+        .await
+        .map_err(self.failed("write to"))?;
+        Ok(())
+    }
+
+    async fn commit(&self, changes: &[TableChange]) -> Result<Outcome> {
+        if !changes.iter().all(TableChange::holds) {
+            return Ok(Outcome::Conflict);
+        }
+        let mut staged = Vec::with_capacity(changes.len());
+        let ended = async {
+            for change in changes {
+                staged.push(self.write_metadata(change)?);
+            }
+            self.fail_points.pass(fail_point::METADATA_WRITTEN)?;
+            self.request(changes, &staged).await
+        }
+        .await;
+        match &ended {
+            Ok(Outcome::Landed) => {
+                for staged in staged {
+                    self.cache.put(&staged.location, Arc::new(staged.metadata));
+                    self.forget(staged.expired);
+                }
+            }
+            Ok(Outcome::Unknown(_)) => {}
+            Err(error) if error.is_fail_point() => {}
+            Ok(Outcome::Conflict) | Err(_) => self.forget(staged.into_iter().map(|staged| staged.location)),
+        }
+        ended
+    }
+
+    async fn drop_table(&self, state: &TableState) -> Result<bool> {
+        let dropped = sqlx::query(
+            "DELETE FROM iceberg_tables \
+             WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?",
+        )
+        .bind(&self.name)
+        .bind(&state.name.namespace)
+        .bind(&state.name.name)
+        .bind(&state.metadata_location)
+        .execute(&self.pool)
+        .await
+        .map_err(self.failed("write to"))?;
+        Ok(dropped.rows_affected() == 1)
+    }
+}
+
+/// The file of a catalog URI. Three slashes are relative and four absolute, as SQLAlchemy and so PyIceberg has it.
+fn catalog_path(uri: &str) -> Result<PathBuf> {
+    let path = match uri.strip_prefix("sqlite:") {
+        Some(rest) => rest.strip_prefix("///").unwrap_or(rest),
+        None if uri.contains("://") => {
+            return Err(Error::Setting {
+                what: uri.split("://").next().unwrap_or("").to_owned(),
+                purpose: "a catalog",
+                detail: "only SQLite catalogs are built in so far".to_owned(),
+            });
+        }
+        None => uri,
+    };
+    if path.is_empty() {
+        return Err(Error::Setting {
+            what: uri.to_owned(),
+            purpose: "a catalog",
+            detail: "it names no file".to_owned(),
+        });
+    }
+    Ok(Path::new(path).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn catalog_uris_are_read_as_pyiceberg_reads_them() {
+        for (uri, path) in [
+            ("sqlite:////w/catalog.db", "/w/catalog.db"),
+            ("sqlite:///w/catalog.db", "w/catalog.db"),
+            ("/w/catalog.db", "/w/catalog.db"),
+            ("catalog.db", "catalog.db"),
+        ] {
+            assert_eq!(catalog_path(uri).unwrap(), Path::new(path), "{uri}");
+        }
+        assert!(catalog_path("postgresql://user:secret@host/db").unwrap_err().to_string().starts_with("postgresql cannot"));
+        assert!(catalog_path("sqlite:///").is_err());
+    }
+}

@@ -1,0 +1,334 @@
+//! What can go wrong between a data file and its table, each with its code and its way out.
+
+use std::fmt;
+use std::io;
+
+use lakehost_pipeline::{Code, Diagnostic, Retry, TableName, codes};
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that this crate reports.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `LH0501`, or `LH1001` when the disk is full.
+    #[error("cannot {action} {location}")]
+    Store {
+        /// What was tried: `write`, `read`, `delete`.
+        action: &'static str,
+        /// The file or folder.
+        location: String,
+        #[source]
+        source: io::Error,
+    },
+    /// `LH0502`: a file that the table needs is missing, cut or not what it should be.
+    #[error("{location} of table {table} is missing or damaged")]
+    Damaged {
+        table: String,
+        location: String,
+        detail: String,
+    },
+    /// `LH0501`, `LH0502`, `LH0603` or `LH1001`, by what the Iceberg library says.
+    #[error("cannot {action} table {table}")]
+    Iceberg {
+        action: &'static str,
+        table: String,
+        #[source]
+        source: Box<iceberg::Error>,
+    },
+    /// `LH0601`, or `LH1001` when the disk is full.
+    #[error("cannot {action} the catalog {catalog}")]
+    Catalog {
+        action: &'static str,
+        /// Where the catalog is, without secrets.
+        catalog: String,
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// `LH0602`
+    #[error("commit to {table} lost a race with another writer")]
+    Conflict {
+        table: TableName,
+        /// `window 2024-01`, or `the table` for a full refresh.
+        what: String,
+        found: Option<i64>,
+        expected: Option<i64>,
+    },
+    /// `LH0603`
+    #[error("table {table} {detail}")]
+    TableShape {
+        table: TableName,
+        /// Completes "table x …".
+        detail: String,
+        hint: Option<String>,
+    },
+    /// `LH0604`
+    #[error("no table {table}")]
+    NoTable {
+        table: TableName,
+        /// Tables that there are, for the hint.
+        known: Vec<String>,
+    },
+    /// `LH0605`
+    #[error("commit to {table} was overtaken {attempts} times")]
+    Busy { table: TableName, attempts: u32 },
+    /// `LH0651`
+    #[error("it is not known whether run {run_id} was committed to {table}")]
+    OutcomeUnknown {
+        table: TableName,
+        run_id: String,
+        detail: String,
+    },
+    /// `LH0106`
+    #[error("table {table} belongs to another load")]
+    Owner {
+        table: TableName,
+        /// `lakehost.owner`, `lakehost.granularity` or `lakehost.cleaners`.
+        property: String,
+        found: Option<String>,
+        wanted: String,
+    },
+    /// `LH0401`
+    #[error("column {column} of the load does not fit table {table}")]
+    Schema {
+        table: TableName,
+        column: String,
+        /// What the load brings.
+        wanted: String,
+        /// What the table has; `None`: no such column.
+        found: Option<String>,
+    },
+    /// `LH0403`
+    #[error("rows of the load into {table} are not accounted for")]
+    Balance { table: TableName, detail: String },
+    /// `LH0101`
+    #[error("table {table} has no snapshot {wanted}")]
+    NoSnapshot { table: String, wanted: String },
+    /// `LH0102`
+    #[error("{what} cannot be used as {purpose}")]
+    Setting {
+        what: String,
+        purpose: &'static str,
+        detail: String,
+    },
+    /// `LH0901`
+    #[error("{0}")]
+    Internal(String),
+    /// A test asked for a stop here; nothing is tidied up after it, as if the process had been killed.
+    #[error("stopped at fail point {0}")]
+    FailPoint(&'static str),
+}
+
+impl Error {
+    /// For `map_err`: an I/O error on one file.
+    pub(crate) fn store(action: &'static str, location: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Store { action, location: location.to_string(), source }
+    }
+
+    /// For `map_err`: an error of the Iceberg library about one table.
+    pub(crate) fn iceberg(action: &'static str, table: impl fmt::Display) -> impl FnOnce(iceberg::Error) -> Self {
+        move |source| Self::Iceberg { action, table: table.to_string(), source: Box::new(source) }
+    }
+
+    pub(crate) fn shape(table: &TableName, detail: impl Into<String>) -> Self {
+        Self::TableShape { table: table.clone(), detail: detail.into(), hint: None }
+    }
+
+    /// The table is left alone and so are the files: a test plays a killed process.
+    pub(crate) fn is_fail_point(&self) -> bool {
+        matches!(self, Self::FailPoint(_))
+    }
+
+    /// The innermost texts, for the `cause` line.
+    fn sources(&self) -> Option<String> {
+        let mut parts: Vec<String> = Vec::new();
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if !parts.iter().any(|part| part.contains(&text)) {
+                parts.push(text);
+            }
+            next = error.source();
+        }
+        (!parts.is_empty()).then(|| parts.join(": "))
+    }
+}
+
+/// The Iceberg library turns I/O errors into text, so the text has to be asked.
+fn iceberg_code(error: &iceberg::Error) -> Code {
+    let text = error.to_string();
+    let has = |needle: &str| text.contains(needle);
+    if has("os error 28") || has("No space left") {
+        codes::MACHINE_DISK
+    } else if has("os error 2)") || has("No such file") || has("File not found") {
+        codes::STORE_MISSING
+    } else if has("os error") {
+        codes::STORE_IO
+    } else {
+        match error.kind() {
+            iceberg::ErrorKind::DataInvalid | iceberg::ErrorKind::Unexpected => codes::STORE_MISSING,
+            _ => codes::CATALOG_TABLE,
+        }
+    }
+}
+
+/// SQLite's primary result code, when the error came from the database.
+pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+pub(crate) const SQLITE_BUSY: i32 = 5;
+pub(crate) const SQLITE_FULL: i32 = 13;
+
+impl Diagnostic for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Store { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => codes::MACHINE_DISK,
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => codes::STORE_MISSING,
+                _ => codes::STORE_IO,
+            },
+            Self::Damaged { .. } => codes::STORE_MISSING,
+            Self::Iceberg { source, .. } => iceberg_code(source),
+            Self::Catalog { source, .. } => match sqlite_code(source) {
+                Some(SQLITE_FULL) => codes::MACHINE_DISK,
+                Some(SQLITE_BUSY) => codes::CATALOG_BUSY,
+                _ => codes::CATALOG_IO,
+            },
+            Self::Conflict { .. } => codes::CATALOG_CONFLICT,
+            Self::TableShape { .. } => codes::CATALOG_TABLE,
+            Self::NoTable { .. } => codes::CATALOG_NO_TABLE,
+            Self::Busy { .. } => codes::CATALOG_BUSY,
+            Self::OutcomeUnknown { .. } => codes::COMMIT_UNKNOWN,
+            Self::Owner { .. } => codes::TABLE_OWNER,
+            Self::Schema { .. } => codes::DATA_SCHEMA,
+            Self::Balance { .. } => codes::DATA_BALANCE,
+            Self::NoSnapshot { .. } => codes::USAGE,
+            Self::Setting { .. } => codes::CONFIG_FILE,
+            Self::Internal(_) | Self::FailPoint(_) => codes::BUG,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self.code() {
+            codes::COMMIT_UNKNOWN => Retry::LookFirst,
+            codes::STORE_IO | codes::CATALOG_IO | codes::CATALOG_BUSY | codes::CATALOG_CONFLICT => Retry::Backoff,
+            _ => Retry::Never,
+        }
+    }
+
+    fn inputs(&self) -> Vec<(String, String)> {
+        let pair = |name: &str, value: &dyn fmt::Display| (name.to_owned(), value.to_string());
+        match self {
+            Self::Store { location, .. } => vec![pair("file", location)],
+            Self::Damaged { table, location, .. } => vec![pair("table", table), pair("file", location)],
+            Self::Iceberg { table, .. } | Self::NoSnapshot { table, .. } => vec![pair("table", table)],
+            Self::Catalog { catalog, .. } => vec![pair("catalog", catalog)],
+            Self::Conflict { table, .. }
+            | Self::TableShape { table, .. }
+            | Self::NoTable { table, .. }
+            | Self::Busy { table, .. }
+            | Self::Owner { table, .. }
+            | Self::Balance { table, .. } => vec![pair("table", table)],
+            Self::OutcomeUnknown { table, run_id, .. } => vec![pair("table", table), pair("run", run_id)],
+            Self::Schema { table, column, .. } => vec![pair("table", table), pair("column", column)],
+            Self::Setting { what, .. } => vec![pair("setting", what)],
+            Self::Internal(_) | Self::FailPoint(_) => Vec::new(),
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::Damaged { detail, .. }
+            | Self::OutcomeUnknown { detail, .. }
+            | Self::Balance { detail, .. }
+            | Self::Setting { detail, .. } => Some(detail.clone()),
+            Self::Conflict { what, found, expected, .. } => Some(format!(
+                "another load changed {what}: main is at {}, expected {}",
+                Snapshot(*found),
+                Snapshot(*expected)
+            )),
+            Self::Owner { property, found, wanted, .. } => Some(match found {
+                Some(found) => format!("its {property} is `{found}`, this load has `{wanted}`"),
+                None => format!("it has no {property}, this load has `{wanted}`"),
+            }),
+            Self::Schema { wanted, found, .. } => Some(match found {
+                Some(found) => format!("the load brings {wanted}, the table has {found}"),
+                None => format!("the load brings {wanted}, the table has no such column"),
+            }),
+            _ => self.sources(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Conflict { table, .. } => {
+                Some(format!("`lakehost snapshots {table}` shows who; then run the same command again"))
+            }
+            Self::TableShape { hint, .. } => hint.clone(),
+            Self::NoTable { known, .. } => Some(if known.is_empty() {
+                "no table was loaded yet: `lakehost run` makes one".to_owned()
+            } else {
+                format!("there are: {}", known.join(", "))
+            }),
+            Self::Busy { .. } => Some("run the same command again when fewer writers are at work".to_owned()),
+            Self::OutcomeUnknown { run_id, .. } => {
+                Some(format!("all files are kept; `lakehost resolve {run_id}` looks again and finishes"))
+            }
+            Self::Owner { .. } => Some(
+                "`--table NAMESPACE.NAME` loads into a table of its own; another write mode or `lakehost table adopt` keeps this one"
+                    .to_owned(),
+            ),
+            Self::Schema { .. } => Some("`--table NAMESPACE.NAME` loads into a new table with these columns".to_owned()),
+            Self::NoSnapshot { table, .. } => Some(format!("`lakehost snapshots {table}` lists them")),
+            _ => match self.code() {
+                codes::MACHINE_DISK => Some("free some space, then run the same command again; nothing was committed".to_owned()),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A snapshot id in a sentence.
+struct Snapshot(Option<i64>);
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "snapshot {id}"),
+            None => f.write_str("no snapshot"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_map_to_codes_and_exits() {
+        let io = |kind| Error::store("write", "/w/a.parquet")(io::Error::from(kind));
+        let iceberg = |text: &str| {
+            Error::iceberg("read", "a.b")(iceberg::Error::new(iceberg::ErrorKind::Unexpected, text.to_owned()))
+        };
+        let table = TableName::parse("a.b").unwrap();
+        let cases: Vec<(Error, Code, u8)> = vec![
+            (io(io::ErrorKind::StorageFull), codes::MACHINE_DISK, 11),
+            (io(io::ErrorKind::PermissionDenied), codes::STORE_IO, 6),
+            (io(io::ErrorKind::NotFound), codes::STORE_MISSING, 6),
+            (iceberg("Failed to write: No space left on device (os error 28)"), codes::MACHINE_DISK, 11),
+            (iceberg("Failed to read file x: No such file or directory (os error 2)"), codes::STORE_MISSING, 6),
+            (iceberg("Permission denied (os error 13)"), codes::STORE_IO, 6),
+            (
+                Error::OutcomeUnknown { table: table.clone(), run_id: "r".into(), detail: "x".into() },
+                codes::COMMIT_UNKNOWN,
+                9,
+            ),
+            (Error::Busy { table, attempts: 3 }, codes::CATALOG_BUSY, 7),
+        ];
+        for (error, code, exit) in cases {
+            assert_eq!((error.code(), error.code().exit()), (code, exit), "{error}");
+        }
+    }
+}

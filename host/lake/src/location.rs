@@ -1,0 +1,168 @@
+//! Where things are: the warehouse folder, the folder of a table and the names of the files in it.
+//!
+//! A location is an absolute path without scheme. PyIceberg, DuckDB and the Iceberg library all read it as it stands, also when a folder's
+//! name holds `#`, `?`, `%` or a space, which a `file://` URL would have to escape and readers disagree on. Locations that other writers
+//! wrote as `file:///path` or `file:/path` are understood.
+
+use std::path::{Path, PathBuf};
+
+use lakehost_pipeline::{TableName, Window};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// The warehouse folder, absolute, symbolic links resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warehouse {
+    root: String,
+}
+
+impl Warehouse {
+    /// Makes the folder when it is not there.
+    pub fn open(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        std::fs::create_dir_all(path).map_err(Error::store("create the warehouse folder", &shown))?;
+        let path = path.canonicalize().map_err(Error::store("open the warehouse folder", &shown))?;
+        let root = path.to_str().map(|text| text.trim_end_matches('/').to_owned()).ok_or_else(|| Error::Setting {
+            what: shown.clone(),
+            purpose: "a warehouse folder",
+            detail: "its path is not valid UTF-8, which Iceberg metadata must be".to_owned(),
+        })?;
+        if root.is_empty() {
+            return Err(Error::Setting {
+                what: shown,
+                purpose: "a warehouse folder",
+                detail: "it is the root of the file system".to_owned(),
+            });
+        }
+        Ok(Self { root })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The folder of a new table of that name.
+    #[must_use]
+    pub fn table(&self, table: &TableName) -> String {
+        format!("{}/{}/{}", self.root, table.namespace, table.name)
+    }
+
+    /// The folder of intent records, outside every table's folder.
+    #[must_use]
+    pub fn intents(&self) -> String {
+        format!("{}/_lakehost/intents", self.root)
+    }
+
+    /// The catalog of a warehouse that names no other.
+    #[must_use]
+    pub fn default_catalog(&self) -> PathBuf {
+        Path::new(&self.root).join("catalog.db")
+    }
+
+    /// Whether a table may be deleted with its folder: strictly inside the warehouse, at least as deep as a table of ours.
+    #[must_use]
+    pub fn owns(&self, location: &str) -> bool {
+        let Ok(path) = local_path(location).canonicalize() else {
+            return false;
+        };
+        let Ok(rest) = path.strip_prefix(&self.root) else {
+            return false;
+        };
+        rest.components().count() >= 2 && !rest.starts_with("_lakehost")
+    }
+}
+
+/// The path of a location, whichever of the three forms it has.
+#[must_use]
+pub fn local_path(location: &str) -> PathBuf {
+    let rest = location.strip_prefix("file://").or_else(|| location.strip_prefix("file:")).unwrap_or(location);
+    if rest.starts_with('/') { PathBuf::from(rest) } else { PathBuf::from(format!("/{rest}")) }
+}
+
+/// The folder of a window's data files: `<table>/data/2024-01`.
+#[must_use]
+pub fn data_folder(table_location: &str, window: Option<&Window>) -> String {
+    format!("{table_location}/data/{}", window.map_or("all", Window::label))
+}
+
+/// How the names of one run's data files begin.
+#[must_use]
+pub fn data_prefix(run_id: &str) -> String {
+    format!("{run_id}-")
+}
+
+/// How the names of one run's manifests and manifest lists begin.
+#[must_use]
+pub fn manifest_prefix(run_id: &str) -> String {
+    format!("{run_id}-a")
+}
+
+/// The metadata file that an attempt writes: next version, with an id that `resolve` can compute again.
+#[must_use]
+pub fn metadata_file(table_location: &str, version: u32, id: Uuid) -> String {
+    format!("{table_location}/metadata/{version:05}-{id}.metadata.json")
+}
+
+/// The version number in a metadata file's name, 0 when it has none.
+#[must_use]
+pub fn metadata_version(location: &str) -> u32 {
+    let name = location.rsplit('/').next().unwrap_or(location);
+    name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The id of the metadata file of an attempt.
+#[must_use]
+pub fn metadata_id(run_id: &str, attempt: u32) -> Uuid {
+    let digest = Sha256::digest(format!("lakehost metadata {run_id} {attempt}").as_bytes());
+    let mut bytes = [0_u8; 16];
+    bytes.iter_mut().zip(digest).for_each(|(byte, hashed)| *byte = hashed);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// Run ids become file names, so they are letters, digits, `-` and `_`.
+pub(crate) fn check_run_id(run_id: &str) -> Result<()> {
+    let sound = !run_id.is_empty()
+        && run_id.len() <= 64
+        && run_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if sound { Ok(()) } else { Err(Error::Internal(format!("`{}` cannot name files", run_id.escape_debug()))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_three_forms_name_one_path() {
+        for location in ["/w/a b/c#1.parquet", "file:///w/a b/c#1.parquet", "file:/w/a b/c#1.parquet"] {
+            assert_eq!(local_path(location), Path::new("/w/a b/c#1.parquet"));
+        }
+    }
+
+    #[test]
+    fn a_warehouse_owns_only_table_folders_inside_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let warehouse = Warehouse::open(&folder.path().join("w")).unwrap();
+        std::fs::create_dir_all(folder.path().join("w/raw/t")).unwrap();
+        std::fs::create_dir_all(folder.path().join("w/_lakehost/intents")).unwrap();
+        for (tail, owned) in [("/raw/t", true), ("/raw", false), ("", false), ("/_lakehost/intents", false)] {
+            assert_eq!(warehouse.owns(&format!("{}{tail}", warehouse.root())), owned, "{tail}");
+        }
+        assert!(!warehouse.owns(&format!("{}/raw/../../other", warehouse.root())));
+        assert!(!warehouse.owns("/tmp"));
+    }
+
+    #[test]
+    fn metadata_names_count_up_and_can_be_computed_again() {
+        let id = metadata_id("run-1", 2);
+        assert_eq!(id, metadata_id("run-1", 2));
+        assert_ne!(id, metadata_id("run-1", 3));
+        let location = metadata_file("/w/raw/t", 7, id);
+        assert_eq!(metadata_version(&location), 7);
+        assert!(location.parse::<iceberg::MetadataLocation>().is_ok(), "{location}");
+        assert_eq!(metadata_version("/w/metadata/odd.metadata.json"), 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! Upstream at its worst: the run fails by name or recovers, and the table is whole either way.
+
+use anyhow::Result;
+use lakehost_server::Fault;
+
+use crate::support::{Bench, expect, python};
+
+const MONTH: &str = "green_tripdata_2024-01.parquet";
+const PATH: &str = "/green_tripdata_2024-01.parquet";
+
+/// Loads the green month under a fault; then, with the fault gone, the next run must load it whole.
+fn check(fault: Fault, code: i32, error: &str) -> Result<()> {
+    let bench = Bench::serving(&[MONTH])?;
+    let name = format!("{fault:?}");
+    bench.server.fault(PATH, fault);
+    let done = bench.load("green", "2024-01", &[])?;
+    assert_eq!((done.code, done.error_code().as_str()), (code, error), "{name}\n{}\n{}", done.stdout, done.stderr);
+    bench.server.clear_faults();
+    let next = bench.load("green", "2024-01", &[])?;
+    let status = if code == 0 { "already-loaded" } else { "loaded" };
+    expect(&next, 0, &[status]);
+    if let Some(python) = python() {
+        let seen = bench.read_table(&python, "raw.green_trips")?;
+        assert_eq!((&seen["pyiceberg"]["rows"], &seen["snapshots"]), (&56_551.into(), &1.into()), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cut_connection_is_resumed() -> Result<()> {
+    check(Fault::CutAfter { bytes: 700_000, times: 1 }, 0, "none")
+}
+
+#[test]
+fn a_busy_server_is_asked_again() -> Result<()> {
+    let headers = vec![("Retry-After".to_owned(), "0".to_owned())];
+    check(Fault::Status { status: 503, headers, body: "slow down".to_owned(), times: 2 }, 0, "none")
+}
+
+#[test]
+fn a_page_in_place_of_the_file_is_refused() -> Result<()> {
+    check(Fault::HtmlBody, 4, "LH0306")
+}
+
+#[test]
+fn forbidden_is_not_published() -> Result<()> {
+    let body = "<Error><Code>AccessDenied</Code></Error>".to_owned();
+    check(Fault::Status { status: 403, headers: vec![], body, times: u32::MAX }, 4, "LH0301")
+}
+
+#[test]
+fn a_redirect_to_another_host_is_refused_and_named() -> Result<()> {
+    let bench = Bench::serving(&[MONTH])?;
+    bench.server.fault(PATH, Fault::RedirectTo { url: "http://169.254.169.254/latest".to_owned(), times: u32::MAX });
+    let done = bench.load("green", "2024-01", &[])?;
+    expect(&done, 10, &["failed"]);
+    assert_eq!(done.error_code(), "LH0801");
+    assert!(done.stdout.contains("169.254.169.254"), "{}", done.stdout);
+    Ok(())
+}
+
+#[test]
+fn a_truncated_file_is_refused_by_name() -> Result<()> {
+    let bench = Bench::serving(&[MONTH])?;
+    let whole = std::fs::read(bench.served(MONTH))?;
+    for keep in [0, 3, 4, 11, whole.len() / 2, whole.len() - 4, whole.len() - 1] {
+        std::fs::write(bench.served(MONTH), &whole[..keep])?;
+        let done = bench.load("green", "2024-01", &[])?;
+        expect(&done, 4, &["failed"]);
+        assert_eq!(done.error_code(), "LH0306", "{keep} bytes");
+        assert!(done.stdout.contains(MONTH), "{}", done.stdout);
+    }
+    std::fs::write(bench.served(MONTH), &whole)?;
+    expect(&bench.load("green", "2024-01", &[])?, 0, &["loaded"]);
+    Ok(())
+}
+
+#[test]
+fn damaged_pages_never_become_rows() -> Result<()> {
+    let bench = Bench::serving(&[MONTH])?;
+    let whole = std::fs::read(bench.served(MONTH))?;
+    for at in [5_000, 200_000, 900_000, 1_400_000] {
+        let mut bytes = whole.clone();
+        for byte in &mut bytes[at..at + 64] {
+            *byte ^= 0x5a;
+        }
+        std::fs::write(bench.served(MONTH), &bytes)?;
+        for more in [&[][..], &["--cleaner", "trip_cleaner.wasm", "--table", "clean.green_trips"]] {
+            let done = bench.load("green", "2024-01", more)?;
+            assert!(matches!(done.code, 4 | 5), "{at}: exit {}\n{}\n{}", done.code, done.stdout, done.stderr);
+        }
+    }
+    std::fs::write(bench.served(MONTH), &whole)?;
+    expect(&bench.load("green", "2024-01", &[])?, 0, &["loaded"]);
+    Ok(())
+}
+
+#[test]
+fn two_runs_at_once_load_the_window_once() -> Result<()> {
+    let bench = Bench::serving(&[MONTH])?;
+    let args = bench.load_args("green", "2024-01", &[]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut children = Vec::new();
+    for _ in 0..4 {
+        let pipe = std::process::Stdio::piped;
+        children.push(bench.command(&args).stdout(pipe()).stderr(pipe()).spawn()?);
+    }
+    let mut loaded = 0;
+    for child in children {
+        let done = crate::support::done(child.wait_with_output()?)?;
+        assert_eq!(done.code, 0, "{}\n{}", done.stdout, done.stderr);
+        loaded += usize::from(done.statuses()? == ["loaded"]);
+    }
+    assert_eq!(loaded, 1);
+    if let Some(python) = python() {
+        let seen = bench.read_table(&python, "raw.green_trips")?;
+        assert_eq!((&seen["pyiceberg"]["rows"], &seen["snapshots"]), (&56_551.into(), &1.into()));
+    }
+    Ok(())
+}

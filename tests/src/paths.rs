@@ -1,0 +1,35 @@
+//! The page path against the Arrow reference, through the whole binary: same rows, same rejects, on genuine months.
+
+use anyhow::Result;
+
+use crate::support::{Bench, expect, python};
+
+#[test]
+fn the_page_path_equals_the_reference_on_genuine_months() -> Result<()> {
+    let Some(python) = python() else { return Ok(()) };
+    let bench = Bench::serving(&["green_tripdata_2024-01.parquet", "yellow_tripdata_2024-01.parquet"])?;
+    for (dataset, pickup) in [("green", "lpep_pickup_datetime"), ("yellow", "tpep_pickup_datetime")] {
+        let day = format!("day({pickup})");
+        for (layout, partition) in [("window", None), ("day", Some(day.as_str()))] {
+            let mut seen = Vec::new();
+            for path in ["pages", "arrow"] {
+                let table = format!("{path}.{dataset}_{layout}");
+                let mut more = vec!["--cleaner", "trip_cleaner.wasm", "--table", &table];
+                more.extend(partition.iter().flat_map(|expression| ["--partition-by", expression]));
+                let args = bench.load_args(dataset, "2024-01", &more);
+                let mut command = bench.command(&args.iter().map(String::as_str).collect::<Vec<_>>());
+                if path == "arrow" {
+                    command.env("LAKEHOST_REFERENCE_PATH", "1");
+                }
+                let done = crate::support::done(command.output()?)?;
+                expect(&done, 0, &["loaded"]);
+                let report = done.json()?;
+                assert_eq!(report["windows"][0]["path"], path, "{dataset} {layout}");
+                let table = bench.read_table(&python, &table)?;
+                seen.push((table["pyiceberg"].clone(), report["totals"]["rows_rejected"].clone()));
+            }
+            assert_eq!(seen[0], seen[1], "{dataset} {layout}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Components that misbehave on purpose: each ends with its own code, quickly, and the table is as it was.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::support::{Bench, component, expect};
+
+/// A source with a fault: a first healthy load, then the faulty one into the same table, which must not change.
+fn check_source(fault: &str, code: i32, error: &str, says: &str) -> Result<()> {
+    let bench = Bench::serving(&[])?;
+    let plugin = component("rogue_source").display().to_string();
+    let run = |fault: &str| {
+        let config = format!("fault={fault}");
+        bench.run(&["run", "--plugin", &plugin, "--config", &config, "--table", "t.rogue", "--force", "--format", "json"])
+    };
+    let good = run("good")?;
+    assert_eq!(good.code, 0, "{}\n{}", good.stdout, good.stderr);
+    let before = bench.run(&["query", "--format", "csv", "select count(*) as n from t.rogue"])?;
+    let begun = Instant::now();
+    let done = run(fault)?;
+    let took = begun.elapsed();
+    assert_eq!((done.code, done.error_code().as_str()), (code, error), "{fault}\n{}\n{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains(says) || done.stderr.contains(says), "{fault}: no `{says}`\n{}", done.stdout);
+    assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{fault}: a raw escape got out");
+    assert!(took < Duration::from_secs(90), "{fault} took {took:?}");
+    let after = bench.run(&["query", "--format", "csv", "select count(*) as n from t.rogue"])?;
+    assert_eq!((before.code, &before.stdout), (0, &after.stdout), "{fault}: the table changed");
+    Ok(())
+}
+
+fn check_cleaner(fault: &str, code: i32, error: &str) -> Result<()> {
+    let bench = Bench::serving(&["green_tripdata_2024-01.parquet"])?;
+    let cleaner = component("rogue_cleaner").display().to_string();
+    let load = |fault: &str, more: &[&str]| {
+        let config = format!("fault={fault}");
+        let args = ["--cleaner", &cleaner, "--cleaner-config", &config, "--table", "t.rogue"];
+        bench.load("green", "2024-01", &[&args[..], more].concat())
+    };
+    expect(&load("good", &[])?, 0, &["loaded"]);
+    let before = bench.run(&["snapshots", "t.rogue"])?;
+    let done = load(fault, &["--force"])?;
+    assert_eq!((done.code, done.error_code().as_str()), (code, error), "{fault}\n{}\n{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("rogue_cleaner"), "{fault}: the plugin is not named\n{}", done.stdout);
+    assert_eq!(before.stdout, bench.run(&["snapshots", "t.rogue"])?.stdout, "{fault}: the table changed");
+    Ok(())
+}
+
+macro_rules! rogue_sources {
+    ($($test:ident: $fault:literal => $code:literal $error:literal $says:literal;)*) => {
+        $( #[test] fn $test() -> Result<()> { check_source($fault, $code, $error, $says) } )*
+    };
+}
+
+macro_rules! rogue_cleaners {
+    ($($test:ident: $fault:literal => $code:literal $error:literal;)*) => {
+        $( #[test] fn $test() -> Result<()> { check_cleaner($fault, $code, $error) } )*
+    };
+}
+
+rogue_sources! {
+    source_that_loops: "endless-loop" => 3 "LH0202" "rogue_source";
+    source_that_eats_memory: "memory-bomb" => 3 "LH0203" "rogue_source";
+    source_that_traps: "trap" => 3 "LH0201" "rogue_source";
+    source_that_recurses: "recursion" => 3 "LH0201" "rogue_source";
+    source_that_asks_an_ungranted_host: "asks-ungranted-host" => 10 "LH0801" "169.254.169.254";
+    source_that_forges_ipc: "forged-ipc" => 3 "LH0205" "rogue_source";
+    source_that_compresses: "lz4-frames" => 3 "LH0205" "rogue_source";
+    source_that_changes_its_schema: "wrong-schema" => 3 "LH0204" "rogue_source";
+    source_of_too_many_rows: "huge-rows" => 3 "LH0205" "rogue_source";
+    source_that_sleeps: "sleep" => 3 "LH0204" "rogue_source";
+    source_that_hoards_handles: "too-many-batches" => 3 "LH0209" "rogue_source";
+}
+
+rogue_cleaners! {
+    cleaner_that_loops: "endless-loop" => 3 "LH0202";
+    cleaner_that_traps: "trap" => 3 "LH0201";
+    cleaner_with_a_short_mask: "bad-mask" => 3 "LH0204";
+    cleaner_with_unknown_reasons: "bad-reasons" => 3 "LH0204";
+    cleaner_that_forges_ipc: "forged-ipc" => 3 "LH0205";
+    cleaner_that_writes_another_type: "wrong-type" => 3 "LH0204";
+    cleaner_that_reads_undeclared: "reads-undeclared-column" => 5 "LH0401";
+}
+
+#[test]
+fn source_that_floods_the_log() -> Result<()> {
+    let bench = Bench::serving(&[])?;
+    let plugin = component("rogue_source").display().to_string();
+    let args = ["run", "--plugin", &plugin, "--config", "fault=log-flood", "--table", "t.rogue", "--format", "json"];
+    let done = bench.run(&args)?;
+    expect(&done, 0, &["loaded"]);
+    assert!(!done.stderr.contains('\u{1b}'), "a raw escape got out");
+    assert!(done.stderr.len() < 1 << 20, "{} bytes of log", done.stderr.len());
+    Ok(())
+}
+
+#[test]
+fn source_whose_read_never_returns() -> Result<()> {
+    let bench = Bench::serving(&["green_tripdata_2024-01.parquet"])?;
+    let path = "/green_tripdata_2024-01.parquet";
+    bench.server.fault(path, lakehost_server::Fault::SlowBody { bytes_per_second: 1, times: u32::MAX });
+    let plugin = component("rogue_source").display().to_string();
+    let url = bench.url();
+    let target = format!("url={url}green_tripdata_2024-01.parquet");
+    let args = [
+        "run", "--plugin", &plugin, "--config", "fault=never-returns-from-read", "--config", &target, "--allow", &url,
+        "--table", "t.rogue", "--format", "json",
+    ];
+    let output = bench.command(&args).env("LAKEHOST_HOST_CALL_SECONDS", "2").output()?;
+    let done = crate::support::done(output)?;
+    assert_eq!((done.code, done.error_code().as_str()), (3, "LH0207"), "{}\n{}", done.stdout, done.stderr);
+    Ok(())
+}
+
+#[test]
+fn component_that_loops_before_it_says_anything() -> Result<()> {
+    let bench = Bench::serving(&[])?;
+    let plugin = component("rogue_start").display().to_string();
+    let begun = Instant::now();
+    let done = bench.run(&["run", "--plugin", &plugin, "--format", "json"])?;
+    assert_eq!((done.code, done.error_code().as_str()), (3, "LH0202"), "{}\n{}", done.stdout, done.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_no_component_is_refused() -> Result<()> {
+    let bench = Bench::serving(&[])?;
+    let fake = bench.dir.path().join("fake.wasm");
+    for bytes in [&b""[..], b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x01\0", b"#!/bin/sh\necho hello\n"] {
+        std::fs::write(&fake, bytes)?;
+        let done = bench.run(&["run", "--plugin", "fake.wasm", "--format", "json"])?;
+        assert_eq!((done.code, done.error_code().as_str()), (3, "LH0206"), "{bytes:?}\n{}\n{}", done.stdout, done.stderr);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_plugin_that_asks_is_refused_without_a_terminal() -> Result<()> {
+    let bench = Bench::serving(&["green_tripdata_2024-01.parquet"])?;
+    // The shipped component with one byte more (a custom section) is another component: nobody approved that one.
+    let mut bytes = std::fs::read(component("nyc_tlc"))?;
+    bytes.extend([0, 2, 1, b'x']);
+    std::fs::write(bench.dir.path().join("stranger.wasm"), bytes)?;
+    let url = bench.url();
+    let base = format!("base_url={url}");
+    let args = ["run", "--plugin", "stranger.wasm", "--config", "dataset=green", "--config", &base, "--month", "2024-01"];
+    let json = ["--format", "json"];
+    let done = bench.run(&[&args[..], &json].concat())?;
+    assert_eq!((done.code, done.error_code().as_str()), (10, "LH0802"), "{}\n{}", done.stdout, done.stderr);
+    let allowed = bench.run(&[&args[..], &["--allow", &url], &json].concat())?;
+    expect(&allowed, 0, &["loaded"]);
+    Ok(())
+}
