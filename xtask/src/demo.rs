@@ -49,7 +49,11 @@ pub fn run(workspace: &Workspace, args: Args) -> Result<()> {
 
     println!("\nThe tables lie in {}", demo.warehouse.display());
     println!("any Iceberg reader opens them: catalog `lakehost`, sqlite:///{}/catalog.db", demo.warehouse.display());
-    println!("try: {} query --warehouse {} \"select * from clean.green_trips limit 5\"", demo.lakehost.display(), demo.warehouse.display());
+    println!(
+        "try: {} query --warehouse {} \"select * from clean.green_trips limit 5\"",
+        demo.lakehost.display(),
+        demo.warehouse.display()
+    );
     Ok(())
 }
 

@@ -37,7 +37,8 @@ pub fn shown(command: &Command) -> String {
     let mut line = program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned();
     for argument in command.get_args() {
         let argument = argument.to_string_lossy();
-        let plain = !argument.is_empty() && !argument.contains(|c: char| c.is_whitespace() || "\"'`$&|;()<>*?".contains(c));
+        let plain =
+            !argument.is_empty() && !argument.contains(|c: char| c.is_whitespace() || "\"'`$&|;()<>*?".contains(c));
         line.push(' ');
         line.push_str(&if plain { argument.into_owned() } else { format!("'{argument}'") });
     }
@@ -86,8 +87,7 @@ pub fn run_within(command: &mut Command, output: &Output, limit: Duration) -> Re
 
 /// What a program prints on standard output. Fails with what it said on standard error.
 pub fn stdout_of(command: &mut Command) -> Result<String> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{}` failed: {}: {}", shown(command), output.status, said.trim());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use lakehost_server::Server;
+use lakehost_server::{Options, Server};
 
 use crate::args::Args;
 
@@ -13,7 +13,9 @@ use crate::args::Args;
 pub fn run(mut args: Args) -> Result<()> {
     let folder = args.word().context("which folder? `cargo xtask serve DIR`")?;
     args.finish()?;
-    let server = Server::start(Path::new(&folder))?;
+    // A month that is not there is answered as the TLC's own servers answer.
+    let options = Options { missing_is_forbidden_xml: true, ..Options::default() };
+    let server = Server::start_with(&folder, options).with_context(|| format!("cannot serve {folder}"))?;
     println!("{}", server.url());
     let mut rest = Vec::new();
     std::io::stdin().read_to_end(&mut rest)?;

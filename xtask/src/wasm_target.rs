@@ -18,7 +18,8 @@ use crate::workspace::Workspace;
 pub const TARGET: &str = "wasm32-wasip2";
 
 const DEBIAN: &str = include_str!("wasm_target_debian.sh");
-const PROBE: &str = r#"fn main() { let m: std::collections::BTreeMap<u8, String> = Default::default(); println!("{m:?}"); }"#;
+const PROBE: &str =
+    r#"fn main() { let m: std::collections::BTreeMap<u8, String> = Default::default(); println!("{m:?}"); }"#;
 
 /// Makes the target work and says how it came to.
 pub fn ensure(workspace: &Workspace, output: &Output) -> Result<&'static str> {
@@ -36,8 +37,13 @@ pub fn ensure(workspace: &Workspace, output: &Output) -> Result<&'static str> {
     let script = scratch.join("debian.sh");
     std::fs::write(&script, DEBIAN).with_context(|| format!("cannot write {}", script.display()))?;
     let mut command = Command::new("bash");
-    command.arg(&script).arg(TARGET).env("RUSTC", rustc()).env("CARGO", std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    process::run(&mut command, output).with_context(|| format!("{TARGET} cannot be installed; by hand: rustup target add {TARGET}"))?;
+    command
+        .arg(&script)
+        .arg(TARGET)
+        .env("RUSTC", rustc())
+        .env("CARGO", std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    process::run(&mut command, output)
+        .with_context(|| format!("{TARGET} cannot be installed; by hand: rustup target add {TARGET}"))?;
     if !works(&scratch)? {
         bail!("{TARGET} is installed, and a program for it still does not link");
     }

@@ -25,6 +25,8 @@ pub enum Command {
     Init(InitArguments),
     /// The runs that this warehouse has seen
     Runs(RunsArguments),
+    /// Finish runs that ended without saying how: look at their commits, tidy up behind them
+    Resolve(ResolveArguments),
     /// The tables of the warehouse
     #[command(subcommand)]
     Table(TableCommand),
@@ -223,8 +225,10 @@ pub enum TableCommand {
     List(TableListArguments),
     /// Columns, partitions, properties and loaded windows of a table
     Show(TableShowArguments),
-    /// Take a table out of the catalog; its files stay unless --purge
+    /// Remove a table and its files; there is no way back
     Drop(TableDropArguments),
+    /// Make a table the property of another load, such as one with other cleaners
+    Adopt(TableAdoptArguments),
 }
 
 #[derive(Debug, Args)]
@@ -249,12 +253,37 @@ pub struct TableShowArguments {
 pub struct TableDropArguments {
     #[arg(value_name = "TABLE")]
     pub table: String,
-    /// Delete its files too; there is no way back
-    #[arg(long)]
-    pub purge: bool,
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct TableAdoptArguments {
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// Source and data set: nyc_tlc/green [default: as it is]
+    #[arg(long, value_name = "SOURCE/DATASET")]
+    pub owner: Option<String>,
+    /// Width of its windows [default: as it is]
+    #[arg(long, value_name = "none|hour|day|month|year")]
+    pub granularity: Option<String>,
+    /// Names of the cleaners in order, - for none [default: as it is]
+    #[arg(long, value_name = "NAME,…")]
+    pub cleaners: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct ResolveArguments {
+    /// One run; all without it
+    #[arg(value_name = "RUN-ID")]
+    pub run_id: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
     #[command(flatten)]
     pub place: Place,
 }
@@ -344,6 +373,8 @@ mod tests {
             "lakehost table list",
             "lakehost table show raw.t",
             "lakehost table drop raw.t --yes",
+            "lakehost table adopt raw.t --cleaners -",
+            "lakehost resolve",
             "lakehost snapshots raw.t",
             "lakehost plugin inspect nyc_tlc.wasm",
             "lakehost explain LH0301",

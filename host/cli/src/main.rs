@@ -1,1 +1,124 @@
-fn main() {}
+//! `lakehost`: flags, files, terminal and exit codes, and the wiring of everything else.
+//!
+//! Place in the flow: `args.rs` reads the command line, `config/resolve.rs` says what it means with `lakehost.toml`, `commands/` does it with the
+//! crates of `host/`, `render.rs` and `exit_code.rs` say how it ended.
+//!
+//! Left to others: order and accounting of a load (`host/pipeline`), components (`host/wasm`), tables (`host/lake`), SQL (`host/query`). Nothing
+//! here is imported elsewhere.
+
+mod approve;
+mod args;
+mod commands;
+mod config;
+mod embedded;
+mod error;
+mod exit_code;
+mod logs;
+mod memory;
+mod progress;
+mod render;
+mod rows;
+mod runs;
+mod signals;
+mod table;
+mod time;
+mod warehouse;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lakehost_pipeline::Fault;
+
+use crate::args::{Arguments, Command, ReportFormat};
+use crate::error::Error;
+use crate::render::Colour;
+
+fn main() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match Arguments::try_parse_from(&typed) {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(not_understood(&error, &typed)),
+    };
+    logs::start();
+    if !matches!(arguments.command, Command::Run(_)) {
+        signals::default_broken_pipe();
+    }
+    let code = commands::dispatch(&arguments.command).unwrap_or_else(|fault| {
+        show(&fault);
+        exit_code::of_fault(&fault)
+    });
+    ExitCode::from(code)
+}
+
+/// A fault on stderr, for people.
+pub fn show(fault: &Fault) {
+    let text = render::fault(fault, Colour::of_stderr());
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A command line that clap refuses. Help and version are answers, not errors.
+fn not_understood(error: &clap::Error, typed: &[OsString]) -> u8 {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return exit_code::SUCCESS;
+    }
+    let fault = Fault::new(from_clap(error));
+    show(&fault);
+    let is_run = typed.get(1).is_some_and(|verb| verb == "run");
+    if is_run && ReportFormat::of_raw_arguments(typed) == ReportFormat::Json {
+        let _ = commands::run::print_failed(None, &fault);
+    }
+    exit_code::of_fault(&fault)
+}
+
+/// clap's own text as ours: its first sentence, and its tips as hint.
+fn from_clap(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
+    let mut message = first.trim_end_matches(':').replace('\'', "`");
+    let mut hints = Vec::new();
+    for line in lines {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            hints.push(tip.replace('\'', "`"));
+        } else if hints.is_empty() && !line.is_empty() && !line.starts_with("Usage:") && !line.starts_with("For more") {
+            // What is missing, or the possible values, stand on lines of their own.
+            message.push_str(if message.ends_with(']') || line.starts_with('[') { ", " } else { " " });
+            message.push_str(line.trim_matches(['[', ']']));
+        }
+    }
+    if message.is_empty() {
+        message.push_str("no command is given");
+    }
+    if hints.is_empty() {
+        hints.push("`lakehost --help` lists the verbs, `lakehost VERB --help` their flags".to_owned());
+    }
+    Error::Usage { message, hint: Some(hints.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use lakehost_pipeline::Diagnostic;
+
+    use super::*;
+
+    fn check(line: &str, expected: &str) {
+        let error = Arguments::try_parse_from(line.split_whitespace()).expect_err(line);
+        let ours = from_clap(&error);
+        assert_eq!(format!("{ours}; {}", ours.hint().unwrap_or_default()), expected, "{line}");
+    }
+
+    #[test]
+    fn wrong_command_lines_are_ours_to_tell() {
+        let help = "`lakehost --help` lists the verbs, `lakehost VERB --help` their flags";
+        check("lakehost rum", "unrecognized subcommand `rum`; some similar subcommands exist: `runs`, `run`");
+        check(
+            "lakehost run --month 2024-01",
+            &format!("the following required arguments were not provided <PIPELINE>; {help}"),
+        );
+        check("lakehost run p --verify all", &format!("invalid value `all` for `--verify <HOW>`, possible values: pages, footer; {help}"));
+        check("lakehost run p --mont 2024-01", "unexpected argument `--mont` found; a similar argument exists: `--month`");
+    }
+}

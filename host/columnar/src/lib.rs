@@ -27,6 +27,7 @@ mod mapping;
 mod observer;
 mod output;
 mod page;
+mod parallel;
 mod partition;
 mod steps;
 #[cfg(test)]

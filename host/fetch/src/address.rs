@@ -23,7 +23,8 @@ impl Cidr {
     /// [`Error::BadGrant`] when it is no network, or when bits beyond the prefix are set (then the message names the network meant).
     pub fn parse(text: &str) -> Result<Self, Error> {
         let refuse = |reason: String| Error::BadGrant { grant: crate::text::display_unparsed(text), reason };
-        let (address, bits) = text.split_once('/').ok_or_else(|| refuse("a network is written address/bits".to_owned()))?;
+        let (address, bits) =
+            text.split_once('/').ok_or_else(|| refuse("a network is written address/bits".to_owned()))?;
         let address: IpAddr = address.parse().map_err(|_| refuse("the address before / does not parse".to_owned()))?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
@@ -154,7 +155,8 @@ fn classify_v6(address: Ipv6Addr) -> AddressClass {
     if in_range(Ipv6Addr::UNSPECIFIED, 96) {
         return translated(last, "an IPv4-compatible address");
     }
-    if in_range(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96) || in_range(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48)
+    if in_range(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96)
+        || in_range(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48)
     {
         return translated(last, "an address behind NAT64");
     }
@@ -304,7 +306,11 @@ mod tests {
 
     #[test]
     fn networks_open_private_addresses_and_no_others() {
-        let granted = [Cidr::parse("10.1.0.0/16").unwrap(), Cidr::parse("fd12::/16").unwrap(), Cidr::parse("127.0.0.1/32").unwrap()];
+        let granted = [
+            Cidr::parse("10.1.0.0/16").unwrap(),
+            Cidr::parse("fd12::/16").unwrap(),
+            Cidr::parse("127.0.0.1/32").unwrap(),
+        ];
         for (address, allowed) in [
             ("10.1.2.3", true),
             ("10.2.2.3", false),
@@ -319,7 +325,9 @@ mod tests {
             assert_eq!(address_allowed(address.parse().unwrap(), &granted).is_ok(), allowed, "{address}");
         }
         let everything = [Cidr::parse("0.0.0.0/0").unwrap(), Cidr::parse("::/0").unwrap()];
-        for never in ["169.254.169.254", "0.0.0.0", "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254", "2002:a9fe:a9fe::"] {
+        for never in
+            ["169.254.169.254", "0.0.0.0", "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254", "2002:a9fe:a9fe::"]
+        {
             assert!(address_allowed(never.parse().unwrap(), &everything).is_err(), "{never}");
         }
     }

@@ -11,10 +11,8 @@ use url::{Host, Url};
 
 use crate::address::{AddressClass, Cidr, classify};
 use crate::error::Error;
+use crate::location::{check_form, decoded_segments, granting_prefix};
 use crate::text::{display_unparsed, display_url};
-
-/// Longest URL that is read at all.
-const URL_LIMIT_BYTES: usize = 8 * 1024;
 
 /// A URL that was refused, why, and the line that would grant it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +99,8 @@ impl Grant {
 
     /// The directory or file of a `file://` grant.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        (self.origin.scheme == "file").then(|| self.segments.iter().fold(PathBuf::from("/"), |path, segment| path.join(segment)))
+        (self.origin.scheme == "file")
+            .then(|| self.segments.iter().fold(PathBuf::from("/"), |path, segment| path.join(segment)))
     }
 
     fn covers_path(&self, segments: &[String]) -> bool {
@@ -155,7 +154,8 @@ impl Allowlist {
         if self.grants.iter().any(|grant| grant.origin == origin && grant.covers_path(&segments)) {
             return Ok(());
         }
-        let near: Vec<&str> = self.grants.iter().filter(|grant| grant.origin.host == origin.host).map(Grant::as_str).collect();
+        let near: Vec<&str> =
+            self.grants.iter().filter(|grant| grant.origin.host == origin.host).map(Grant::as_str).collect();
         let reason = if near.is_empty() {
             match origin.host {
                 Some(_) => "nothing on this host is granted".to_owned(),
@@ -184,97 +184,10 @@ impl Allowlist {
     }
 }
 
-/// Reads a URL that came from a plugin.
-pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
-    let refuse = |detail: String| Error::BadUrl { url: display_unparsed(text), detail };
-    if text.len() > URL_LIMIT_BYTES {
-        return Err(refuse(format!("longer than {URL_LIMIT_BYTES} bytes")));
-    }
-    // The parser drops tabs and line ends and trims; a URL that holds them was built from parts that it should not have.
-    if text.chars().any(|character| character.is_control() || character == ' ' || character == '\\') {
-        return Err(refuse("control characters, spaces and backslashes are not part of a URL".to_owned()));
-    }
-    Url::parse(text).map_err(|error| refuse(error.to_string()))
-}
-
-/// What holds for requests and grants alike: a known scheme, no user information, a plain host name.
-fn check_form(url: &Url) -> Result<(), String> {
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("user information in a URL is never sent; the host adds credentials".to_owned());
-    }
-    match (url.scheme(), url.host()) {
-        ("http" | "https", Some(Host::Domain(name))) => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-            if !name.is_empty() && name.bytes().all(plain) { Ok(()) } else { Err("this is not a host name".to_owned()) }
-        }
-        ("http" | "https", Some(_)) | ("file", None) => Ok(()),
-        ("file", Some(_)) => Err("a file URL names no host; write file:///path".to_owned()),
-        (scheme, _) => Err(format!("scheme {} is not one of https, http, file", crate::text::excerpt(scheme.as_bytes(), 20))),
-    }
-}
-
-/// Path segments after percent-decoding, refused when a server could read them as another path.
-fn decoded_segments(url: &Url) -> Result<Vec<String>, String> {
-    let segments = url.path_segments().ok_or("the URL has no path")?;
-    let mut decoded = Vec::new();
-    for segment in segments {
-        let once = percent_decoded(segment);
-        let twice = percent_decoded(&once);
-        for text in [&once, &twice] {
-            if text.contains(['/', '\\']) {
-                return Err("an encoded slash in a path is never sent".to_owned());
-            }
-            if text.chars().any(char::is_control) {
-                return Err("an encoded control character in a path is never sent".to_owned());
-            }
-            let name = text.split(';').next().unwrap_or_default().trim();
-            if name == "." || name == ".." {
-                return Err("a path may not go up".to_owned());
-            }
-        }
-        decoded.push(once);
-    }
-    Ok(decoded)
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
-        match (first, hex(after.first()), hex(after.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The narrowest prefix that grants a URL and is safe to paste into a shell: its folder, cut at the first unusual character.
-fn granting_prefix(url: &Url) -> String {
-    let mut prefix = url.clone();
-    prefix.set_query(None);
-    prefix.set_fragment(None);
-    let plain = |segment: &&str| {
-        segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'=' | b'%'))
-    };
-    let mut segments: Vec<&str> = url.path_segments().into_iter().flatten().collect();
-    segments.pop();
-    let folder: Vec<&str> = segments.into_iter().take_while(plain).collect();
-    prefix.set_path(&folder.join("/"));
-    let text = prefix.to_string();
-    if text.ends_with('/') { text } else { format!("{text}/") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::location::parse_url;
 
     fn allow(lines: &[&str]) -> Allowlist {
         Allowlist::parse(lines).unwrap()
@@ -405,7 +318,10 @@ mod tests {
             assert_eq!(check(&granted, url).map_err(|error| error.to_string()), Ok(()), "{line} does not grant {url}");
         }
         let Err(Error::Refused(refused)) = check(&allow, "https://data.example/b/c?secret=1") else { panic!() };
-        assert_eq!(refused.to_string(), "https://data.example/b/c is refused: granted here is only https://data.example/a/");
+        assert_eq!(
+            refused.to_string(),
+            "https://data.example/b/c is refused: granted here is only https://data.example/a/"
+        );
     }
 
     #[test]

@@ -13,83 +13,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode, Version};
+use reqwest::StatusCode;
 use sha2::{Digest, Sha256};
-use tokio::runtime::Handle;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 
+use crate::body::Shared;
 use crate::error::{Error, Result};
-use crate::headers::{EntityTag, accepts_ranges, content_length, content_range, text};
+use crate::head::{Head, range_headers};
+use crate::headers::content_range;
 use crate::http::{Answer, HttpClient, Outgoing, named};
 use crate::retry::Retry;
-use crate::spool::{Head, Shared, SpoolSummary};
+use crate::spool::SpoolSummary;
 
 /// Received bytes that may wait for the disk before the connection is left to wait too.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
-
-impl Head {
-    /// Reads the head of an answer that carries a whole body.
-    ///
-    /// # Errors
-    /// [`Error::BadResponse`] when nothing would tell a cut body from a whole one.
-    pub(crate) fn of(outgoing: &Outgoing, answer: &Answer) -> Result<Self> {
-        let status = answer.status();
-        let headers = answer.headers();
-        let bodiless = outgoing.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
-        let length = if bodiless { Some(0) } else { content_length(headers) };
-        let framed = length.is_some()
-            || answer.response.version() >= Version::HTTP_2
-            || text(headers, &header::TRANSFER_ENCODING).is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked"));
-        if !framed {
-            let detail = "it announces neither length nor chunks, so that a cut body would look whole".to_owned();
-            return Err(Error::BadResponse { url: outgoing.shown(), detail });
-        }
-        Ok(Self { status: status.as_u16(), headers: headers.clone(), etag: EntityTag::of(headers), length })
-    }
-
-    /// Why another head of the same URL is of other bytes; `None` when nothing says so.
-    fn differs(&self, other: &HeaderMap, other_length: Option<u64>) -> Option<String> {
-        let weak = |tag: &str| tag.trim_start_matches("W/").to_owned();
-        if let (Some(old), Some(new)) = (&self.etag, EntityTag::of(other))
-            && weak(old.as_str()) != weak(new.as_str())
-        {
-            let shown = |tag: &str| crate::text::excerpt(tag.as_bytes(), 80);
-            return Some(format!("entity tag {} became {}", shown(old.as_str()), shown(new.as_str())));
-        }
-        if let (Some(old), Some(new)) = (self.length, other_length)
-            && old != new
-        {
-            return Some(format!("{old} bytes became {new}"));
-        }
-        let modified = |headers: &HeaderMap| text(headers, &header::LAST_MODIFIED).map(str::to_owned);
-        if self.etag.is_none()
-            && let (Some(old), Some(new)) = (modified(&self.headers), modified(other))
-            && old != new
-        {
-            return Some(format!("its date {} became {}", crate::text::excerpt(old.as_bytes(), 40), crate::text::excerpt(new.as_bytes(), 40)));
-        }
-        None
-    }
-
-    /// What `If-Range` may name: a strong tag, or the date where there is no tag at all and the server serves ranges.
-    fn range_validator(&self) -> Option<HeaderValue> {
-        match &self.etag {
-            Some(tag) if tag.is_strong() => HeaderValue::from_str(tag.as_str()).ok(),
-            Some(_) => None,
-            None if accepts_ranges(&self.headers) => self.headers.get(header::LAST_MODIFIED).cloned(),
-            None => None,
-        }
-    }
-}
-
-/// Headers of a range request that turns into a whole body when the source changed.
-fn range_headers(range: &str, validator: HeaderValue) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::RANGE, HeaderValue::from_str(range).ok()?);
-    headers.insert(header::IF_RANGE, validator);
-    Some(headers)
-}
 
 /// The end of the body so far: where the next byte goes, and the hash of all before it.
 struct Sink {
@@ -138,7 +75,7 @@ enum End {
 
 /// What the next answer means for the spool.
 enum Next {
-    Body(Answer),
+    Body(Box<Answer>),
     AlreadyWhole,
 }
 
@@ -156,7 +93,13 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    pub(crate) fn new(client: Arc<HttpClient>, outgoing: Outgoing, shared: Arc<Shared>, retry: Retry, limit_bytes: u64) -> Self {
+    pub(crate) fn new(
+        client: Arc<HttpClient>,
+        outgoing: Outgoing,
+        shared: Arc<Shared>,
+        retry: Retry,
+        limit_bytes: u64,
+    ) -> Self {
         let sink = Arc::new(Mutex::new(Sink { position: 0, hasher: Sha256::new(), replay: None }));
         let guard = FailOnDrop(Arc::clone(&shared));
         Self { client, outgoing, shared, sink, retry, limit_bytes, ranges_broken: false, _guard: guard }
@@ -202,7 +145,7 @@ impl Download {
             answer = loop {
                 self.retry.pause(error, None).await?;
                 match self.continuation().await? {
-                    Ok(Next::Body(answer)) => break answer,
+                    Ok(Next::Body(answer)) => break *answer,
                     Ok(Next::AlreadyWhole) => return Ok(self.summary()),
                     Err(failed) => error = failed,
                 }
@@ -254,7 +197,7 @@ impl Download {
                         waiting_bytes += chunk.len();
                         waiting.push(chunk);
                     }
-                    Some(Err(error)) => ended = Some(Err(named(&error, &url, self.client.limits()))),
+                    Some(Err(error)) => ended = Some(Err(named(error, &url, self.client.limits()))),
                     None => ended = Some(Ok(())),
                 },
             }
@@ -283,7 +226,8 @@ impl Download {
         let head = self.shared.head();
         let (position, replaying) = self.with_sink(|sink| (sink.position, sink.replay.is_some()));
         let cut = |detail: String| {
-            let received_bytes = self.with_sink(|sink| sink.replay.as_ref().map_or(sink.position, |replay| replay.position));
+            let received_bytes =
+                self.with_sink(|sink| sink.replay.as_ref().map_or(sink.position, |replay| replay.position));
             Error::Truncated { url: self.outgoing.shown(), received_bytes, expected_bytes: head.length, detail }
         };
         match (ended, head.length) {
@@ -291,7 +235,9 @@ impl Download {
                 let detail = format!("{length} bytes were announced and at least {position} came");
                 Err(Error::BadResponse { url: self.outgoing.shown(), detail })
             }
-            (Ok(()), Some(length)) if position < length || replaying => Ok(End::Broken(cut("the body ended early".to_owned()))),
+            (Ok(()), Some(length)) if position < length || replaying => {
+                Ok(End::Broken(cut("the body ended early".to_owned())))
+            }
             (Ok(()), None) if replaying => {
                 let detail = "it was sent again from the start, and is shorter than before".to_owned();
                 Err(Error::Changed { url: self.outgoing.shown(), detail })
@@ -332,7 +278,7 @@ impl Download {
                 });
                 let differs = head.differs(answer.headers(), range.and_then(|range| range.total));
                 if ranged && begins && differs.is_none() {
-                    return Ok(Ok(Next::Body(answer)));
+                    return Ok(Ok(Next::Body(Box::new(answer))));
                 }
                 self.ranges_broken = true;
                 let detail = match differs {
@@ -357,7 +303,7 @@ impl Download {
         } else {
             self.with_sink(|sink| sink.replay = Some(Replay { position: 0, hasher: Sha256::new() }));
         }
-        Ok(Ok(Next::Body(answer)))
+        Ok(Ok(Next::Body(Box::new(answer))))
     }
 }
 
@@ -386,81 +332,4 @@ impl Drop for FailOnDrop {
     fn drop(&mut self) {
         self.0.fail(Error::Cancelled);
     }
-}
-
-/// Where the end of a body can be asked for ahead of the rest.
-pub(crate) struct TailSource {
-    pub client: Arc<HttpClient>,
-    pub outgoing: Outgoing,
-    pub handle: Handle,
-}
-
-impl std::fmt::Debug for TailSource {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("TailSource").field("url", &self.outgoing.shown()).finish_non_exhaustive()
-    }
-}
-
-impl TailSource {
-    /// A tail source for an answer, when its server promises to serve ranges of the same bytes.
-    pub(crate) fn of(client: &Arc<HttpClient>, outgoing: &Outgoing, head: &Head, handle: &Handle) -> Option<Self> {
-        let strong = head.etag.as_ref().is_some_and(EntityTag::is_strong);
-        let fits = outgoing.method == Method::GET && head.status == 200 && strong && accepts_ranges(&head.headers);
-        fits.then(|| Self { client: Arc::clone(client), outgoing: outgoing.clone(), handle: handle.clone() })
-    }
-
-    /// How far the tail must lie beyond what has arrived for a second request to be faster.
-    pub(crate) fn worthwhile_bytes(&self) -> u64 {
-        self.client.limits().tail_distance_bytes
-    }
-
-    pub(crate) fn ask(&self, shared: Arc<Shared>, offset: u64) -> AbortHandle {
-        let (client, outgoing) = (Arc::clone(&self.client), self.outgoing.clone());
-        let question = TailQuestion { shared, offset };
-        let task = self.handle.spawn(async move {
-            let tail = fetch_tail(&client, &outgoing, &question.shared.head(), offset).await;
-            question.shared.set_tail(offset, tail);
-        });
-        task.abort_handle()
-    }
-}
-
-/// An open question for the tail: answered with "no" when nothing else was said.
-struct TailQuestion {
-    shared: Arc<Shared>,
-    offset: u64,
-}
-
-impl Drop for TailQuestion {
-    fn drop(&mut self) {
-        self.shared.set_tail(self.offset, None);
-    }
-}
-
-/// The bytes from `offset` to the end, when the server answers with exactly them under the same tag.
-async fn fetch_tail(client: &HttpClient, outgoing: &Outgoing, head: &Head, offset: u64) -> Option<Bytes> {
-    let length = head.length?;
-    let wanted = usize::try_from(length.checked_sub(offset)?).ok()?;
-    let asked = range_headers(&format!("bytes={offset}-{}", length.checked_sub(1)?), head.range_validator()?)?;
-    // One try: the body itself is on its way.
-    let mut retry = Retry::new(&crate::FetchLimits { tries: 1, ..client.limits().clone() });
-    let answer = client.send(outgoing, &asked, &[], &mut retry).await.ok()?;
-    let range = content_range(answer.headers())?;
-    let exact = range.range == Some((offset, length - 1)) && range.total.is_none_or(|total| total == length);
-    let same_tag = EntityTag::of(answer.headers()).is_some() && head.differs(answer.headers(), range.total).is_none();
-    if answer.status() != StatusCode::PARTIAL_CONTENT || !exact || !same_tag {
-        return None;
-    }
-    let Answer { response, mut ticket } = answer;
-    let mut bytes = Vec::with_capacity(wanted);
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.ok()?;
-        ticket.received(chunk.len() as u64);
-        if bytes.len() + chunk.len() > wanted {
-            return None;
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    (bytes.len() == wanted).then(|| Bytes::from(bytes))
 }

@@ -24,16 +24,32 @@ pub enum Error {
     Tls { url: String, detail: String },
     /// An answer other than success, after the retries that its status allows.
     #[error("{url} answered {status}{}", quoted(.body_excerpt))]
-    Status { status: u16, url: String, /** Escaped, at most 200 characters. */ body_excerpt: String },
+    Status {
+        status: u16,
+        url: String,
+        /// Escaped, at most 200 characters.
+        body_excerpt: String,
+    },
     /// The body ended early, on every try.
     #[error("{url} ended after {received_bytes} bytes{}: {detail}", expected(*.expected_bytes))]
-    Truncated { url: String, received_bytes: u64, /** `None`: the server announced no length. */ expected_bytes: Option<u64>, detail: String },
+    Truncated {
+        url: String,
+        received_bytes: u64,
+        /// `None`: the server announced no length.
+        expected_bytes: Option<u64>,
+        detail: String,
+    },
     /// The server holds other bytes than when the download began, and some of those were already handed out.
     #[error("{url} changed while it was downloaded: {detail}")]
     Changed { url: String, detail: String },
     /// Longer than the request or the host allows.
     #[error("{url} is longer than the limit of {limit_bytes} bytes{}", found(*.found_bytes))]
-    TooLarge { url: String, limit_bytes: u64, /** As announced by the server. */ found_bytes: Option<u64> },
+    TooLarge {
+        url: String,
+        limit_bytes: u64,
+        /// As announced by the server.
+        found_bytes: Option<u64>,
+    },
     /// Bodies that are still held take all of the spool's budget.
     #[error("{url} does not fit: bodies on disk are limited to {limit_bytes} bytes in all")]
     SpoolFull { url: String, limit_bytes: u64 },
@@ -50,10 +66,10 @@ pub enum Error {
     #[error("cannot {doing}: {detail}")]
     Io { doing: String, kind: io::ErrorKind, detail: String },
     /// Text that is not a URL.
-    #[error("{url:?} is not a usable URL: {detail}")]
+    #[error("\"{url}\" is not a usable URL: {detail}")]
     BadUrl { url: String, detail: String },
     /// A grant that says nothing clear.
-    #[error("{grant:?} cannot be granted: {reason}")]
+    #[error("\"{grant}\" cannot be granted: {reason}")]
     BadGrant { grant: String, reason: String },
     /// A request header that a plugin may not set.
     #[error("request header {name} is refused: {reason}")]
@@ -149,9 +165,17 @@ mod tests {
                 Error::Status { status: 403, url: url.clone(), body_excerpt: "<Code>AccessDenied</Code>".into() },
                 "https://h.example/a answered 403: <Code>AccessDenied</Code>",
             ),
-            (Error::Status { status: 404, url: url.clone(), body_excerpt: String::new() }, "https://h.example/a answered 404"),
             (
-                Error::Truncated { url: url.clone(), received_bytes: 5, expected_bytes: Some(9), detail: "connection closed".into() },
+                Error::Status { status: 404, url: url.clone(), body_excerpt: String::new() },
+                "https://h.example/a answered 404",
+            ),
+            (
+                Error::Truncated {
+                    url: url.clone(),
+                    received_bytes: 5,
+                    expected_bytes: Some(9),
+                    detail: "connection closed".into(),
+                },
                 "https://h.example/a ended after 5 bytes of 9: connection closed",
             ),
             (

@@ -11,16 +11,20 @@ use reqwest::{Method, StatusCode};
 use tokio::runtime::Handle;
 use url::Url;
 
-use crate::allow::{Allowlist, parse_url};
-use crate::download::{Download, TailSource, check_limit};
+use crate::allow::Allowlist;
+use crate::body::Shared;
+use crate::download::{Download, check_limit};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::head::Head;
 use crate::headers::{EntityTag, content_length, content_range, guest_headers};
 use crate::http::{HttpClient, Outgoing};
 use crate::ledger::Ledger;
+use crate::location::parse_url;
 use crate::resolver::{Lookup, system_lookup};
 use crate::retry::Retry;
-use crate::spool::{Head, Shared, Spool};
+use crate::spool::Spool;
+use crate::tail::TailSource;
 
 /// How much, how long, how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +160,10 @@ impl Fetcher {
     pub async fn stat(&self, url: &str) -> Result<Stat> {
         let url = self.granted("HEAD", url)?;
         let inner = Arc::clone(&self.inner);
-        self.on_runtime(async move { if url.scheme() == "file" { inner.stat_file(url).await } else { inner.stat_http(url).await } }).await
+        self.on_runtime(async move {
+            if url.scheme() == "file" { inner.stat_file(url).await } else { inner.stat_http(url).await }
+        })
+        .await
     }
 
     /// Asks for a URL and answers as soon as its head is in; the body goes on in the background. Runs on any executor.
@@ -243,7 +250,8 @@ impl Inner {
     async fn fetch_http(&self, outgoing: Outgoing, limit_bytes: u64) -> Result<Arc<Spool>> {
         let mut retry = Retry::new(&self.limits);
         let (deadline, timed_out) = (retry.deadline(), retry.timed_out(outgoing.shown()));
-        let conditional = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE].iter().any(|name| outgoing.headers.contains_key(name));
+        let conditional =
+            [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE].iter().any(|name| outgoing.headers.contains_key(name));
         let also: &[StatusCode] = if conditional { &[StatusCode::NOT_MODIFIED] } else { &[] };
         let host_headers = HeaderMap::new();
         let send = self.client.send(&outgoing, &host_headers, also, &mut retry);
@@ -276,7 +284,8 @@ impl Inner {
     async fn open_file(&self, method: &'static str, url: Url) -> Result<file::LocalFile> {
         let mut ticket = self.ledger.begin(method, &url, 0);
         let allow = Arc::clone(&self.allow);
-        let opened = tokio::task::spawn_blocking(move || file::open(&url, &allow)).await.unwrap_or(Err(Error::Cancelled));
+        let opened =
+            tokio::task::spawn_blocking(move || file::open(&url, &allow)).await.unwrap_or(Err(Error::Cancelled));
         match &opened {
             Ok(local) => {
                 ticket.answered(200, None);

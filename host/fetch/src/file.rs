@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::allow::{Allowlist, Refused};
+use crate::body::Shared;
 use crate::error::{Error, Result};
-use crate::spool::{Shared, SpoolSummary};
+use crate::spool::SpoolSummary;
 use crate::text::display_url;
 
 /// Bytes hashed at a time.
@@ -70,7 +71,8 @@ fn check_inside(real: &Path, allow: &Allowlist, shown: &str) -> Result<()> {
 pub(crate) fn hash(shared: &Shared, length: u64) -> Result<SpoolSummary> {
     let file = shared.file();
     let failed = |error: &std::io::Error| Error::io(format!("read {}", shared.url), error);
-    let identity = || file.metadata().map(|data| (data.len(), data.mtime(), data.mtime_nsec())).map_err(|error| failed(&error));
+    let identity =
+        || file.metadata().map(|data| (data.len(), data.mtime(), data.mtime_nsec())).map_err(|error| failed(&error));
     let before = identity()?;
     let mut hasher = Sha256::new();
     let mut block = vec![0; HASH_BLOCK_BYTES];

@@ -182,7 +182,8 @@ impl HttpClient {
         })?;
         let client = self.client(&hop.url)?;
         let mut request = client.request(hop.method.clone(), hop.url.clone()).headers(hop.headers.clone());
-        request = request.header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")).headers(host_headers.clone());
+        request =
+            request.header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")).headers(host_headers.clone());
         if let Some(body) = &hop.body {
             request = request.body(body.clone());
         }
@@ -194,7 +195,7 @@ impl HttpClient {
                 Ok(Answer { response, ticket })
             }
             Err(error) => {
-                let error = named(&error, &hop.url, &self.limits);
+                let error = named(error, &hop.url, &self.limits);
                 match &error {
                     Error::Refused(refused) => ticket.refused(&refused.reason),
                     other => ticket.failed(&other.to_string()),
@@ -226,7 +227,8 @@ fn follow(hop: Outgoing, target: Url, status: StatusCode) -> Outgoing {
     if !same_origin {
         next.headers = portable(&next.headers);
     }
-    let becomes_get = next.method != Method::HEAD && (status == StatusCode::SEE_OTHER || (next.method == Method::POST && status.as_u16() < 303));
+    let becomes_get = next.method != Method::HEAD
+        && (status == StatusCode::SEE_OTHER || (next.method == Method::POST && status.as_u16() < 303));
     if becomes_get {
         next.method = Method::GET;
         next.body = None;
@@ -260,11 +262,28 @@ async fn status_error(outgoing: &Outgoing, answer: Answer, wait: Option<Duration
     Error::Status { status, url: outgoing.shown(), body_excerpt: excerpt(&body, EXCERPT_CHARS) }
 }
 
+/// An error and all that it was caused by.
+fn links<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
+    // The source of an I/O error is the cause of what it wraps; what it wraps is a link too.
+    fn next<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+        match link.downcast_ref::<io::Error>() {
+            Some(wrapper) => wrapper.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+            None => link.source(),
+        }
+    }
+    let mut links = vec![error];
+    while let Some(link) = links.last().and_then(|last| next(*last)) {
+        links.push(link);
+    }
+    links
+}
+
 /// This crate's error for one of the client's, found by what is at the bottom of it.
-pub(crate) fn named(error: &reqwest::Error, url: &Url, limits: &FetchLimits) -> Error {
+pub(crate) fn named(error: reqwest::Error, url: &Url, limits: &FetchLimits) -> Error {
     let shown = display_url(url);
-    let chain: Vec<&(dyn StdError + 'static)> =
-        std::iter::successors(Some(error as &(dyn StdError + 'static)), |link: &&(dyn StdError + 'static)| link.source()).collect();
+    // The client shows whole URLs, with whatever secret is in their query.
+    let error = error.without_url();
+    let chain = links(&error);
     if let Some(refused) = chain.iter().find_map(|error| error.downcast_ref::<Refused>()) {
         return Refused { url: shown, ..refused.clone() }.into();
     }
@@ -272,7 +291,7 @@ pub(crate) fn named(error: &reqwest::Error, url: &Url, limits: &FetchLimits) -> 
         let host = excerpt(url.host_str().unwrap_or_default().as_bytes(), 253);
         return Error::Resolve { host, detail: failed.detail.clone() };
     }
-    // The deepest link says what happened; those above say it again with the URL in it.
+    // The deepest link says what happened; those above say where in the client.
     let detail = chain.last().map(|error| excerpt(error.to_string().as_bytes(), EXCERPT_CHARS)).unwrap_or_default();
     let is_tls = |error: &&(dyn StdError + 'static)| {
         error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
@@ -302,7 +321,12 @@ mod tests {
         headers.insert("x-api-key", HeaderValue::from_static("k"));
         headers.insert("accept", HeaderValue::from_static("text/csv"));
         headers.insert("content-type", HeaderValue::from_static("text/plain"));
-        Outgoing { url: Url::parse("https://a.example/x").unwrap(), method, headers, body: Some(Bytes::from_static(b"q")) }
+        Outgoing {
+            url: Url::parse("https://a.example/x").unwrap(),
+            method,
+            headers,
+            body: Some(Bytes::from_static(b"q")),
+        }
     }
 
     #[test]

@@ -17,18 +17,24 @@
 //! This crate knows nothing of components, Arrow, Iceberg or runs: its [`Error`] says what happened, and callers decide what that
 //! means.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
+
 mod address;
 mod allow;
+mod body;
 mod download;
 mod error;
 mod fetcher;
 mod file;
+mod head;
 mod headers;
 mod http;
 mod ledger;
+mod location;
 mod resolver;
 mod retry;
 mod spool;
+mod tail;
 mod text;
 
 #[cfg(test)]

@@ -107,7 +107,10 @@ mod tests {
                 retry.tries_made = tries;
                 for _ in 0..50 {
                     let wait = retry.backoff();
-                    assert!((Duration::from_millis(low)..=Duration::from_millis(high)).contains(&wait), "{tries}: {wait:?}");
+                    assert!(
+                        (Duration::from_millis(low)..=Duration::from_millis(high)).contains(&wait),
+                        "{tries}: {wait:?}"
+                    );
                 }
             }
         });
@@ -138,7 +141,16 @@ mod tests {
 
     #[test]
     fn forbidden_and_missing_stay() {
-        for (status, transient) in [(403, false), (404, false), (410, false), (401, false), (429, true), (503, true), (500, true), (501, false)] {
+        for (status, transient) in [
+            (403, false),
+            (404, false),
+            (410, false),
+            (401, false),
+            (429, true),
+            (503, true),
+            (500, true),
+            (501, false),
+        ] {
             assert_eq!(is_transient_status(status), transient, "{status}");
         }
     }

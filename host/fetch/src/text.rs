@@ -100,7 +100,11 @@ mod tests {
     #[test]
     fn excerpts_are_one_inert_line() {
         for (bytes, limit, shown) in [
-            (&b"<Error>\n  <Code>AccessDenied</Code>\n</Error>\n"[..], 200, "<Error> <Code>AccessDenied</Code> </Error>"),
+            (
+                &b"<Error>\n  <Code>AccessDenied</Code>\n</Error>\n"[..],
+                200,
+                "<Error> <Code>AccessDenied</Code> </Error>",
+            ),
             (b"\x1b]52;c;evil\x07", 200, "\\u{1b}]52;c;evil\\u{7}"),
             ("a\u{202e}b".as_bytes(), 200, "a\\u{202e}b"),
             (b"abcdef", 3, "abc…"),

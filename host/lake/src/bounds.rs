@@ -100,7 +100,9 @@ fn datum(kind: &PrimitiveType, column: &ColumnDescriptor, statistics: &Statistic
         (PrimitiveType::Timestamptz, Statistics::Int64(typed)) => {
             Datum::timestamptz_micros(micros(*value!(typed), column, end)?)
         }
-        (PrimitiveType::Time, Statistics::Int64(typed)) => Datum::time_micros(micros(*value!(typed), column, end)?).ok()?,
+        (PrimitiveType::Time, Statistics::Int64(typed)) => {
+            Datum::time_micros(micros(*value!(typed), column, end)?).ok()?
+        }
         (PrimitiveType::Time, Statistics::Int32(typed)) => {
             Datum::time_micros(micros(i64::from(*value!(typed)), column, end)?).ok()?
         }
@@ -279,7 +281,12 @@ mod tests {
         let kind = PrimitiveType::Timestamp;
         let day = 86_400_000_000_i64;
         check(kind.clone(), &unit(TimeUnit::MICROS), &[ints(0, day)], "1970-01-01 00:00:00..1970-01-02 00:00:00");
-        check(kind.clone(), &unit(TimeUnit::MILLIS), &[ints(0, day / 1000)], "1970-01-01 00:00:00..1970-01-02 00:00:00");
+        check(
+            kind.clone(),
+            &unit(TimeUnit::MILLIS),
+            &[ints(0, day / 1000)],
+            "1970-01-01 00:00:00..1970-01-02 00:00:00",
+        );
         check(
             kind.clone(),
             &unit(TimeUnit::NANOS),
@@ -295,8 +302,18 @@ mod tests {
         let text = column(Physical::BYTE_ARRAY, Some(LogicalType::String));
         let kind = PrimitiveType::String;
         check(kind.clone(), &text, &[texts("a", "b")], "\"a\"..\"b\"");
-        check(kind.clone(), &text, &[texts("0123456789abcdef", "0123456789abcdef")], "\"0123456789abcdef\"..\"0123456789abcdef\"");
-        check(kind.clone(), &text, &[texts("0123456789abcdefX", "0123456789abcdefX")], "\"0123456789abcdef\"..\"0123456789abcdeg\"");
+        check(
+            kind.clone(),
+            &text,
+            &[texts("0123456789abcdef", "0123456789abcdef")],
+            "\"0123456789abcdef\"..\"0123456789abcdef\"",
+        );
+        check(
+            kind.clone(),
+            &text,
+            &[texts("0123456789abcdefX", "0123456789abcdefX")],
+            "\"0123456789abcdef\"..\"0123456789abcdeg\"",
+        );
         let umlauts = "ä".repeat(17);
         check(
             kind.clone(),
@@ -325,7 +342,13 @@ mod tests {
         let kind = PrimitiveType::Decimal { precision: 9, scale: 2 };
         check(kind.clone(), &decimal, &[ints(-150, 12_345)], "-1.50..123.45");
         let bytes = column(Physical::BYTE_ARRAY, Some(LogicalType::Decimal { precision: 9, scale: 2 }));
-        let raw = Some(Statistics::byte_array(Some(vec![0xff, 0x6a].into()), Some(vec![0x30, 0x39].into()), None, None, false));
+        let raw = Some(Statistics::byte_array(
+            Some(vec![0xff, 0x6a].into()),
+            Some(vec![0x30, 0x39].into()),
+            None,
+            None,
+            false,
+        ));
         check(kind, &bytes, &[raw], "-1.50..123.45");
         let unsigned = column(Physical::INT32, Some(LogicalType::Integer { bit_width: 32, is_signed: false }));
         let stats = Some(Statistics::int32(Some(1), Some(-1), None, None, false));

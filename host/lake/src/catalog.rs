@@ -16,12 +16,13 @@ use iceberg::spec::{
     UnboundPartitionSpec,
 };
 use iceberg::{TableRequirement, TableUpdate};
-use lakehost_pipeline::TableName;
+use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
 pub use sqlite::{SqliteCatalog, SqliteOptions};
 
 use crate::error::{Error, Result};
+use crate::location::{metadata_file, metadata_version};
 
 /// A table as the catalog has it.
 #[derive(Clone, Debug)]
@@ -88,39 +89,63 @@ pub enum Base {
     Existing(TableState),
 }
 
-/// A change to one table.
+/// A change to one table: what it requires, what it does, and how the metadata looks afterwards.
 #[derive(Clone, Debug)]
 pub struct TableChange {
     pub table: TableName,
     pub base: Base,
     pub requirements: Vec<TableRequirement>,
+    /// For catalogs that write the metadata file themselves.
     pub updates: Vec<TableUpdate>,
-    /// Names the metadata file, where the client writes it.
+    /// For catalogs where the client writes it.
+    pub metadata: TableMetadataRef,
+    /// Metadata files that fall out of the log.
+    pub expired: Vec<String>,
+    /// Names the new metadata file. A request that is repeated takes another one: the first may have landed after all.
     pub metadata_id: Uuid,
 }
 
 impl TableChange {
-    /// The metadata after the change; the second value lists metadata files that fell out of the log.
-    pub(crate) fn apply(&self) -> Result<(TableMetadata, Vec<String>)> {
-        let wrong = Error::iceberg("change", &self.table);
+    /// Applies `change` to the base.
+    pub fn build(
+        table: &TableName,
+        base: Base,
+        requirements: Vec<TableRequirement>,
+        metadata_id: Uuid,
+        change: impl FnOnce(TableMetadataBuilder) -> iceberg::Result<TableMetadataBuilder>,
+    ) -> Result<Self> {
         let built = (|| {
-            let mut builder = match &self.base {
+            let builder = match &base {
                 Base::New(creation) => creation.builder()?,
                 Base::Existing(state) => {
                     TableMetadata::clone(&state.metadata).into_builder(Some(state.metadata_location.clone()))
                 }
             };
-            for update in &self.updates {
-                builder = update.clone().apply(builder)?;
-            }
-            builder.build()
+            change(builder)?.build()
         })()
-        .map_err(wrong)?;
-        let expired = built.expired_metadata_logs.into_iter().map(|entry| entry.metadata_file).collect();
-        Ok((built.metadata, expired))
+        .map_err(Error::iceberg("change", table))?;
+        Ok(Self {
+            table: table.clone(),
+            base,
+            requirements,
+            updates: built.changes,
+            metadata: Arc::new(built.metadata),
+            expired: built.expired_metadata_logs.into_iter().map(|entry| entry.metadata_file).collect(),
+            metadata_id,
+        })
     }
 
-    /// Whether the base still fulfils what the change requires.
+    /// Where a client that writes the metadata file puts it.
+    #[must_use]
+    pub fn metadata_location(&self) -> String {
+        let version = match &self.base {
+            Base::New(_) => 0,
+            Base::Existing(state) => metadata_version(&state.metadata_location).saturating_add(1),
+        };
+        metadata_file(self.metadata.location(), version, self.metadata_id)
+    }
+
+    /// Whether the base fulfils what the change requires.
     pub(crate) fn holds(&self) -> bool {
         let metadata = match &self.base {
             Base::New(_) => None,

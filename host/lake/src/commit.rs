@@ -10,6 +10,6 @@ mod snapshot;
 mod summary;
 
 pub use manifests::Manifests;
-pub use protocol::{Commit, Landing};
+pub use protocol::{Commit, Landing, REQUESTS, keeps_files};
 pub use snapshot::Removal;
-pub use summary::{LoadSummary, source_objects};
+pub use summary::{recorded, source_objects};

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, PartitionSpec, PrimitiveType, Schema, Struct};
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, PartitionSpec, PrimitiveType, Schema, Struct,
+};
 use lakehost_columnar::WrittenFile;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::schema::types::ColumnDescriptor;
@@ -26,7 +28,10 @@ pub fn data_file(file: &WrittenFile, schema: &Schema, spec: &PartitionSpec, part
     let footer = &file.footer;
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0);
     if rows != file.rows {
-        return Err(Error::Internal(format!("{} has {rows} rows in its footer, {} were written", file.location, file.rows)));
+        return Err(Error::Internal(format!(
+            "{} has {rows} rows in its footer, {} were written",
+            file.location, file.rows
+        )));
     }
     let columns = columns(footer, schema);
     let mut builder = DataFileBuilder::default();
@@ -110,13 +115,7 @@ fn split_offsets(footer: &ParquetMetaData) -> Option<Vec<i64>> {
     let starts = footer
         .row_groups()
         .iter()
-        .map(|group| {
-            group
-                .columns()
-                .iter()
-                .map(|chunk| start_of(chunk))
-                .min()
-        })
+        .map(|group| group.columns().iter().map(|chunk| start_of(chunk)).min())
         .collect::<Option<Vec<i64>>>()?;
     let sound = !starts.is_empty() && starts.iter().all(|start| *start > 0) && starts.is_sorted();
     sound.then_some(starts)

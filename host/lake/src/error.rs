@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use lakehost_pipeline::{Code, Diagnostic, Retry, TableName, codes};
+use lakehost_pipeline::ports::TableName;
+use lakehost_pipeline::{Code, Diagnostic, Retry, codes};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,11 +24,7 @@ pub enum Error {
     },
     /// `LH0502`: a file that the table needs is missing, cut or not what it should be.
     #[error("{location} of table {table} is missing or damaged")]
-    Damaged {
-        table: String,
-        location: String,
-        detail: String,
-    },
+    Damaged { table: String, location: String, detail: String },
     /// `LH0501`, `LH0502`, `LH0603` or `LH1001`, by what the Iceberg library says.
     #[error("cannot {action} table {table}")]
     Iceberg {
@@ -74,11 +71,7 @@ pub enum Error {
     Busy { table: TableName, attempts: u32 },
     /// `LH0651`
     #[error("it is not known whether run {run_id} was committed to {table}")]
-    OutcomeUnknown {
-        table: TableName,
-        run_id: String,
-        detail: String,
-    },
+    OutcomeUnknown { table: TableName, run_id: String, detail: String },
     /// `LH0106`
     #[error("table {table} belongs to another load")]
     Owner {
@@ -106,11 +99,7 @@ pub enum Error {
     NoSnapshot { table: String, wanted: String },
     /// `LH0102`
     #[error("{what} cannot be used as {purpose}")]
-    Setting {
-        what: String,
-        purpose: &'static str,
-        detail: String,
-    },
+    Setting { what: String, purpose: &'static str, detail: String },
     /// `LH0901`
     #[error("{0}")]
     Internal(String),

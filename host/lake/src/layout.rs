@@ -5,10 +5,11 @@ use iceberg::spec::{
     UnboundPartitionSpec,
 };
 use lakehost_columnar::{PartitionField, PartitionValue, Transform as ColumnTransform};
-use lakehost_pipeline::{TableName, Window};
+use lakehost_pipeline::Window;
+use lakehost_pipeline::ports::TableName;
 
 use crate::error::{Error, Result};
-use crate::schema::WINDOW_COLUMN;
+use lakehost_pipeline::WINDOW_COLUMN;
 
 /// The value of `_lakehost_window` for one window in one table, with the column's field id.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,9 @@ impl WindowValue {
 
     /// Position of the window's identity field in a spec.
     fn position(&self, spec: &PartitionSpec) -> Option<usize> {
-        spec.fields().iter().position(|field| field.source_id == self.field_id && field.transform == Transform::Identity)
+        spec.fields()
+            .iter()
+            .position(|field| field.source_id == self.field_id && field.transform == Transform::Identity)
     }
 
     /// Whether a manifest can list files of this window: by its partition bounds, else yes.
@@ -77,7 +80,10 @@ impl WindowValue {
             _ => Err(Error::TableShape {
                 table: table.clone(),
                 detail: format!("has a data file that may hold rows of several windows: {}", file.file_path()),
-                hint: Some("rewrite the table partitioned by identity(_lakehost_window), or load with another `--table`".to_owned()),
+                hint: Some(
+                    "rewrite the table partitioned by identity(_lakehost_window), or load with another `--table`"
+                        .to_owned(),
+                ),
             }),
         }
     }
@@ -151,13 +157,17 @@ pub fn beyond_window(table: &TableName, schema: &Schema, spec: &PartitionSpec) -
     let mut fields = Vec::new();
     for field in spec.fields() {
         let Some(column) = schema.name_by_field_id(field.source_id) else {
-            return Err(Error::shape(table, format!("is partitioned by a column that it no longer has ({})", field.name)));
+            return Err(Error::shape(
+                table,
+                format!("is partitioned by a column that it no longer has ({})", field.name),
+            ));
         };
         if field.transform == Transform::Void || (column == WINDOW_COLUMN && field.transform == Transform::Identity) {
             continue;
         }
-        let transform = from_iceberg(field.transform)
-            .ok_or_else(|| Error::shape(table, format!("is partitioned by {}, which is not known here", field.transform)))?;
+        let transform = from_iceberg(field.transform).ok_or_else(|| {
+            Error::shape(table, format!("is partitioned by {}, which is not known here", field.transform))
+        })?;
         fields.push(PartitionField { column: column.to_owned(), transform });
     }
     Ok(fields)
@@ -188,10 +198,13 @@ pub fn partition_tuple(
             window.filter(|window| window.field_id == field.source_id && field.transform == Transform::Identity)
         {
             Some(window.value.literal().clone())
-        } else if field.transform == Transform::Identity && schema.name_by_field_id(field.source_id) == Some(WINDOW_COLUMN) {
+        } else if field.transform == Transform::Identity
+            && schema.name_by_field_id(field.source_id) == Some(WINDOW_COLUMN)
+        {
             None
         } else {
-            let value = values.next().ok_or_else(|| Error::Internal(format!("a data file has no value for {}", field.name)))?;
+            let value =
+                values.next().ok_or_else(|| Error::Internal(format!("a data file has no value for {}", field.name)))?;
             literal(value)
         };
         if let Some(literal) = &literal {

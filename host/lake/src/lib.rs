@@ -1,0 +1,51 @@
+//! Data files into Iceberg tables: a warehouse, its catalog and the commit.
+//!
+//! A load begins with a check of its table ([`SqliteLake`] as the pipeline's `Lake`), writes Parquet files through the sinks that it is given,
+//! and ends with one snapshot, committed exactly once: a crash, a lost answer or another writer at any point leaves the table as it was or
+//! with the whole load in it, never twice. `commit` holds the protocol, `intent` and `resolve` what a later run needs to finish or tidy up
+//! behind one that was killed.
+//!
+//! The `iceberg` crate gives the formats: metadata, manifests, schemas. Its own transactions cannot replace a window and rebase by
+//! themselves, so the commit is built here on its public parts.
+//!
+//! # Left to others
+//!
+//! What is loaded and when (`pipeline`), how rows become Parquet (`columnar`), SQL over the tables (`query`), flags and text (`cli`). This
+//! crate knows no plugins, no TOML and no terminal.
+
+mod bounds;
+mod catalog;
+mod commit;
+mod core;
+mod data_file;
+mod error;
+pub mod fail_point;
+mod history;
+mod intent;
+mod lake;
+mod layout;
+mod load;
+mod location;
+mod plan;
+mod process;
+mod properties;
+mod resolve;
+mod schema;
+mod store;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use catalog::{
+    Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, SqliteCatalog, SqliteOptions, TableChange, TableState,
+};
+pub use core::Clock;
+pub use error::{Error, Result};
+pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
+pub use intent::Intent;
+pub use lake::{LakeOptions, SqliteLake};
+pub use process::{Life, Process};
+pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
+pub use resolve::{Resolution, Resolved};
+pub use store::{LocalStore, Store, StoredFile};
+pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};

@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lakehost_pipeline::{TableName, Window};
+use lakehost_pipeline::Window;
+use lakehost_pipeline::ports::TableName;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -95,10 +96,10 @@ pub fn data_prefix(run_id: &str) -> String {
     format!("{run_id}-")
 }
 
-/// How the names of one run's manifests and manifest lists begin.
+/// How the names of one load's manifests and manifest lists begin. A run may load several windows of a table, each with a snapshot of its own.
 #[must_use]
-pub fn manifest_prefix(run_id: &str) -> String {
-    format!("{run_id}-a")
+pub fn manifest_prefix(run_id: &str, snapshot_id: i64) -> String {
+    format!("{run_id}-{snapshot_id}-a")
 }
 
 /// The metadata file that an attempt writes: next version, with an id that `resolve` can compute again.
@@ -114,10 +115,10 @@ pub fn metadata_version(location: &str) -> u32 {
     name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// The id of the metadata file of an attempt.
+/// The id of the metadata file that a request for a snapshot writes.
 #[must_use]
-pub fn metadata_id(run_id: &str, attempt: u32) -> Uuid {
-    let digest = Sha256::digest(format!("lakehost metadata {run_id} {attempt}").as_bytes());
+pub fn metadata_id(snapshot_id: i64, request: u32) -> Uuid {
+    let digest = Sha256::digest(format!("lakehost metadata {snapshot_id} {request}").as_bytes());
     let mut bytes = [0_u8; 16];
     bytes.iter_mut().zip(digest).for_each(|(byte, hashed)| *byte = hashed);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
@@ -157,9 +158,10 @@ mod tests {
 
     #[test]
     fn metadata_names_count_up_and_can_be_computed_again() {
-        let id = metadata_id("run-1", 2);
-        assert_eq!(id, metadata_id("run-1", 2));
-        assert_ne!(id, metadata_id("run-1", 3));
+        let id = metadata_id(1, 2);
+        assert_eq!(id, metadata_id(1, 2));
+        assert_ne!(id, metadata_id(1, 3));
+        assert_ne!(id, metadata_id(2, 2));
         let location = metadata_file("/w/raw/t", 7, id);
         assert_eq!(metadata_version(&location), 7);
         assert!(location.parse::<iceberg::MetadataLocation>().is_ok(), "{location}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lakehost_pipeline::{Owner, TableName};
+use lakehost_pipeline::ports::{Owner, TableName};
 
 use crate::error::{Error, Result};
 

@@ -9,18 +9,20 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef, TimeUnit};
 use iceberg::arrow::{arrow_schema_to_schema_auto_assign_ids, schema_to_arrow_schema};
 use iceberg::spec::Schema;
-use lakehost_pipeline::TableName;
+use lakehost_pipeline::ports::TableName;
 
 use crate::error::{Error, Result};
 
-/// The column that says which window a row was loaded with.
-pub const WINDOW_COLUMN: &str = "_lakehost_window";
+#[cfg(test)]
+use lakehost_pipeline::WINDOW_COLUMN;
 
 /// The Arrow type that a column of `data_type` has once it is in a table; `None`: Iceberg has none.
 fn table_type(data_type: &DataType) -> Option<DataType> {
     use DataType as T;
     Some(match data_type {
-        T::Boolean | T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Date32 | T::FixedSizeBinary(_) => data_type.clone(),
+        T::Boolean | T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Date32 | T::FixedSizeBinary(_) => {
+            data_type.clone()
+        }
         T::Int8 | T::Int16 | T::UInt8 | T::UInt16 => T::Int32,
         T::UInt32 => T::Int64,
         T::Float16 => T::Float32,
@@ -91,9 +93,10 @@ fn same_type(left: &DataType, right: &DataType) -> bool {
         (DataType::List(left), DataType::List(right)) => same_type(left.data_type(), right.data_type()),
         (DataType::Struct(left), DataType::Struct(right)) => {
             left.len() == right.len()
-                && left.iter().zip(right).all(|(left, right)| {
-                    left.name() == right.name() && same_type(left.data_type(), right.data_type())
-                })
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| left.name() == right.name() && same_type(left.data_type(), right.data_type()))
         }
         _ => left == right,
     }
@@ -165,7 +168,10 @@ mod tests {
         for (wanted, cause) in [
             (schema(&[("a", DataType::Float64)]), "the load brings double, the table has long"),
             (schema(&[("c", DataType::Utf8)]), "the load brings string, the table has no such column"),
-            (schema(&[("a", DataType::Null)]), "the load brings Null, for which Iceberg has no type, the table has no such column"),
+            (
+                schema(&[("a", DataType::Null)]),
+                "the load brings Null, for which Iceberg has no type, the table has no such column",
+            ),
         ] {
             let error = check(&table(), &wanted, &present).unwrap_err();
             assert_eq!(error.cause().unwrap(), cause);

@@ -102,7 +102,7 @@ impl Fault {
     }
     /// What the other side said.
     pub fn cause(&self) -> Option<String> {
-        self.inner.cause()
+        Diagnostic::cause(&*self.inner)
     }
     /// A command or an edit that works as printed.
     pub fn hint(&self) -> Option<String> {

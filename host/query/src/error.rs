@@ -93,11 +93,11 @@ pub(crate) fn from_engine(error: &DataFusionError, columns: &[String]) -> Error 
     }
 }
 
-/// `Plan` errors hold a sentence for people; DataFusion's advice behind it speaks of its own settings, so only the first sentence is kept.
+/// `Plan` errors hold a sentence for people.
 fn from_plan_message(message: &str) -> Error {
-    for (prefix, what) in [("DDL not supported: ", ""), ("DML not supported: ", ""), ("Statement not supported: ", "")] {
-        if let Some(rest) = message.strip_prefix(prefix) {
-            return Error::NotAQuery { what: format!("{what}{rest}") };
+    for prefix in ["DDL not supported: ", "DML not supported: ", "Statement not supported: "] {
+        if let Some(what) = message.strip_prefix(prefix) {
+            return Error::NotAQuery { what: what.to_owned() };
         }
     }
     Error::Sql { message: format!("the SQL statement is wrong: {message}"), hint: None }

@@ -13,9 +13,11 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::TableReference;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use iceberg::table::Table;
-use lakehost_pipeline::{Fault, TableName};
+use lakehost_pipeline::Fault;
+use lakehost_pipeline::ports::TableName;
 use tokio::runtime::Runtime;
 
 use crate::Result;
@@ -72,6 +74,7 @@ impl<T: Tables> Session<T> {
         let state = context.state();
         let dialect = state.config().options().sql_parser.dialect;
         let mut statement = state.sql_to_statement(sql, &dialect).map_err(|error| from_engine(&error, &[]))?;
+        check_reads(&statement)?;
         let named = state.resolve_table_references(&statement).map_err(|error| from_engine(&error, &[]))?;
         let columns = self.register(&context, named)?;
 
@@ -174,6 +177,16 @@ impl<T: Tables> Session<T> {
     }
 }
 
+/// Refuses by its kind what is no query, before its tables are looked for.
+fn check_reads(statement: &Statement) -> std::result::Result<(), Error> {
+    let what = match statement {
+        Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => return Ok(()),
+        Statement::Explain(explain) => return check_reads(&explain.statement),
+        other => other.to_string(),
+    };
+    Err(Error::NotAQuery { what: what.split_whitespace().next().unwrap_or("this").to_uppercase() })
+}
+
 async fn plan(context: &SessionContext, statement: Statement) -> std::result::Result<LogicalPlan, DataFusionError> {
     let plan = context.state().statement_to_plan(statement).await?;
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
@@ -207,3 +220,7 @@ impl Iterator for Rows {
         Some(next.map_err(|error| Fault::new(from_engine(&error, &self.columns))))
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

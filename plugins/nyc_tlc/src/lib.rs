@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! lakehost run --plugin nyc_tlc.wasm --month 2024-01
-//! lakehost run --plugin nyc_tlc.wasm --set dataset=green --month 2024-01
+//! lakehost run --plugin nyc_tlc.wasm --config dataset=green --month 2024-01
 //! ```
 
 pub mod month;
@@ -13,8 +13,8 @@ pub mod schema;
 
 use lakehost_sdk::config::{Config, ConfigSchema, Key};
 use lakehost_sdk::{
-    Ask, Category, Dataset, FetchRequest, Granularity, PlanRequest, PluginError, Result, Rows, Source, SourceSpec, Split,
-    fetch, read_parquet, stat,
+    Ask, Category, Dataset, FetchRequest, Granularity, PlanRequest, PluginError, Result, Rows, Source, SourceSpec,
+    Split, fetch, read_parquet, stat,
 };
 
 pub use month::Month;
@@ -37,7 +37,11 @@ pub struct TripConfig {
 impl Config for TripConfig {
     fn schema() -> ConfigSchema {
         ConfigSchema::new()
-            .key(Key::choice("dataset", &["yellow", "green", "fhv", "fhvhv"]).default("yellow").about("which trips to load"))
+            .key(
+                Key::choice("dataset", &["yellow", "green", "fhv", "fhvhv"])
+                    .default("yellow")
+                    .about("which trips to load"),
+            )
             .key(
                 Key::text("base_url")
                     .default(TLC_BASE_URL)
@@ -150,8 +154,8 @@ impl Source for TlcMonths {
             PluginError::internal(format!("split {} does not name its month: {}", split.id, split.description))
         })?;
         let file = month.file_name(self.kind());
-        let blob = fetch(&FetchRequest::get(format!("{}{file}", self.prefix)))
-            .map_err(|error| Self::explain(&file, error))?;
+        let blob =
+            fetch(&FetchRequest::get(format!("{}{file}", self.prefix))).map_err(|error| Self::explain(&file, error))?;
         let projection = self.kind().projection(self.config.names);
         let reader = read_parquet(&blob, Some(&projection)).map_err(|error| error.with("file", &file))?;
         Ok(Rows::FromHost(reader))

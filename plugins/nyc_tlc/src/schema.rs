@@ -190,7 +190,8 @@ impl TripKind {
     /// # Source
     /// TLC trip record data dictionaries, and the schemas of the files themselves.
     pub fn table_schema(self, names: Names) -> SchemaRef {
-        let fields = self.columns().iter().map(|column| Field::new(column.table_name(names), column.kind.arrow(), true));
+        let fields =
+            self.columns().iter().map(|column| Field::new(column.table_name(names), column.kind.arrow(), true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
@@ -269,9 +270,25 @@ mod tests {
         assert_eq!(
             names,
             [
-                "VendorID", "tpep_pickup_datetime", "tpep_dropoff_datetime", "passenger_count", "trip_distance", "RatecodeID",
-                "store_and_fwd_flag", "PULocationID", "DOLocationID", "payment_type", "fare_amount", "extra", "mta_tax",
-                "tip_amount", "tolls_amount", "improvement_surcharge", "total_amount", "congestion_surcharge", "Airport_fee",
+                "VendorID",
+                "tpep_pickup_datetime",
+                "tpep_dropoff_datetime",
+                "passenger_count",
+                "trip_distance",
+                "RatecodeID",
+                "store_and_fwd_flag",
+                "PULocationID",
+                "DOLocationID",
+                "payment_type",
+                "fare_amount",
+                "extra",
+                "mta_tax",
+                "tip_amount",
+                "tolls_amount",
+                "improvement_surcharge",
+                "total_amount",
+                "congestion_surcharge",
+                "Airport_fee",
                 "cbd_congestion_fee",
             ]
         );

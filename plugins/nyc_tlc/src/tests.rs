@@ -116,8 +116,9 @@ fn a_month_that_is_not_there_is_not_published_yet() {
 
 #[test]
 fn a_refusal_of_the_host_is_passed_on() {
-    let refused = PluginError::new(Category::NotGranted, lakehost_sdk::Scope::Run, lakehost_sdk::Retry::Never, "no grant")
-        .with("status", "403");
+    let refused =
+        PluginError::new(Category::NotGranted, lakehost_sdk::Scope::Run, lakehost_sdk::Retry::Never, "no grant")
+            .with("status", "403");
     assert_eq!(TlcMonths::explain("a.parquet", refused).category, Category::NotGranted);
 }
 
@@ -166,10 +167,9 @@ fn a_column_that_nobody_knows_is_refused_and_so_is_a_missing_one() {
     let source: TlcMonths = source(MIRROR).expect("sound");
     let added = Some(Field::new("drone_fee", DataType::Float64, true));
     let no_fare = |field: &Field| (field.name() != "fare_amount").then(|| field.clone());
-    for (file, column) in [
-        (yellow_file(|field| Some(field.clone()), added), "drone_fee"),
-        (yellow_file(no_fare, None), "fare_amount"),
-    ] {
+    for (file, column) in
+        [(yellow_file(|field| Some(field.clone()), added), "drone_fee"), (yellow_file(no_fare, None), "fare_amount")]
+    {
         let host = Host::new().with(FILE, Answer::parquet(Arc::clone(&file), [rows_of(&file, 1)]));
         let splits = host.run(|| source.plan(&request("yellow"))).expect("published");
         let Err(error) = host.run(|| source.read(&splits[0])) else { panic!("{column} must be refused") };

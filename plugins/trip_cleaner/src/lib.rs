@@ -74,8 +74,7 @@ impl Columns {
             let message = "no column tpep_pickup_datetime, lpep_pickup_datetime or pickup_datetime";
             PluginError::schema_mismatch(message).with("columns", known.join(", "))
         })?;
-        let columns =
-            Self { pickup: format!("{prefix}pickup_datetime"), dropoff: format!("{prefix}dropoff_datetime") };
+        let columns = Self { pickup: format!("{prefix}pickup_datetime"), dropoff: format!("{prefix}dropoff_datetime") };
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
         require_column(schema, &columns.pickup, &time)?;
         require_column(schema, &columns.dropoff, &time)?;

@@ -31,8 +31,13 @@ impl RuleKind {
     ];
 
     /// Their ids, in order.
-    pub const IDS: [&'static str; 5] =
-        ["null_required", "pickup_out_of_month", "dropoff_not_after_pickup", "distance_out_of_range", "negative_amount"];
+    pub const IDS: [&'static str; 5] = [
+        "null_required",
+        "pickup_out_of_month",
+        "dropoff_not_after_pickup",
+        "distance_out_of_range",
+        "negative_amount",
+    ];
 
     /// The short stable name that rejected rows carry.
     pub fn id(self) -> &'static str {
@@ -135,7 +140,13 @@ pub fn dropoff_not_after_pickup(verdicts: &mut Verdicts, rule: u16, trips: &Trip
 }
 
 /// The distance is not `above < distance < below`; so is one that is no number.
-pub fn distance_out_of_range(verdicts: &mut Verdicts, rule: u16, trips: &Trips<'_>, above: f64, below: f64) -> Result<()> {
+pub fn distance_out_of_range(
+    verdicts: &mut Verdicts,
+    rule: u16,
+    trips: &Trips<'_>,
+    above: f64,
+    below: f64,
+) -> Result<()> {
     verdicts.reject(rule, trips.distance, |distance| !((distance > above) & (distance < below)))
 }
 

@@ -112,10 +112,7 @@ fn rules_can_be_switched_off_and_bounds_changed() {
 fn bounds_that_no_trip_can_meet_are_a_mistake() {
     let batch = batch_of("tpep_", &[GOOD]);
     let error = clean::<TripCleaner>(r#"{"distance_above_miles": 300}"#, &batch, None).expect_err("empty range");
-    assert_eq!(
-        error.message,
-        "key `distance_above_miles` is 300, expected less than `distance_below_miles` (200)"
-    );
+    assert_eq!(error.message, "key `distance_above_miles` is 300, expected less than `distance_below_miles` (200)");
     let error = clean::<TripCleaner>(r#"{"off": ["negative_amounts"]}"#, &batch, None).expect_err("unknown rule");
     assert!(error.message.ends_with("did you mean `negative_amount`?"), "{}", error.message);
 }
@@ -238,11 +235,8 @@ fn many_dirty_rows_are_judged_as_one_by_one() {
             )
         })
         .collect();
-    let expected: Vec<_> = trips
-        .iter()
-        .enumerate()
-        .filter_map(|(row, trip)| by_row(trip).map(|rule| (row, rule.to_owned())))
-        .collect();
+    let expected: Vec<_> =
+        trips.iter().enumerate().filter_map(|(row, trip)| by_row(trip).map(|rule| (row, rule.to_owned()))).collect();
     let cleaned = clean_in_january("{}", &trips);
     assert_eq!(cleaned.rejected, expected);
     assert_eq!(cleaned.kept.num_rows() + expected.len(), trips.len());

@@ -396,10 +396,16 @@ mod tests {
             ("{}", "key `dataset` is missing"),
             (r#"{"Dataset": "green"}"#, "unknown key `Dataset`; did you mean `dataset`?"),
             (r#"{"x": 1}"#, "unknown key `x`; known keys: dataset, limit, ratio, off, deep"),
-            (r#"{"dataset": "grean"}"#, "key `dataset` is `grean`, expected one of yellow, green; did you mean `green`?"),
+            (
+                r#"{"dataset": "grean"}"#,
+                "key `dataset` is `grean`, expected one of yellow, green; did you mean `green`?",
+            ),
             (r#"{"dataset": 1}"#, "key `dataset` is a number, expected text"),
             (r#"{"dataset": "green", "limit": 0}"#, "key `limit` is 0, expected at least 1"),
-            (r#"{"dataset": "green", "limit": 1.5}"#, "key `limit` is a number with a fraction, expected a whole number"),
+            (
+                r#"{"dataset": "green", "limit": 1.5}"#,
+                "key `limit` is a number with a fraction, expected a whole number",
+            ),
             (r#"{"dataset": "green", "limit": null}"#, "key `limit` is null, expected a whole number"),
             (r#"{"dataset": "green", "ratio": 1.5}"#, "key `ratio` is 1.5, expected at most 1"),
             (r#"{"dataset": "green", "off": ["nulls", "nulls"]}"#, "key `off` names `nulls` twice"),

@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn crosses_the_contract_unchanged() {
-        let error = PluginError::rate_limited("slow down").retry(Retry::AfterMs(1_500)).scope(Scope::Batch).with("a", "b");
+        let error =
+            PluginError::rate_limited("slow down").retry(Retry::AfterMs(1_500)).scope(Scope::Batch).with("a", "b");
         assert_eq!(PluginError::from(types::PluginError::from(error.clone())), error);
     }
 

@@ -13,7 +13,7 @@ macro_rules! export_source {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Component = $crate::export::component::SourceComponent<$plugin>;
-            $crate::bindings::source::export!(Component with_types_in $crate::bindings::source);
+    $crate::bindings::source::export!(Component with_types_in $crate::bindings::source);
         };
     };
 }
@@ -26,7 +26,7 @@ macro_rules! export_cleaner {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Component = $crate::export::component::CleanerComponent<$plugin>;
-            $crate::bindings::cleaner::export!(Component with_types_in $crate::bindings::cleaner);
+    $crate::bindings::cleaner::export!(Component with_types_in $crate::bindings::cleaner);
         };
     };
 }

@@ -40,3 +40,20 @@ pub use services::{
 };
 pub use source::{Ask, Dataset, Granularity, PlanRequest, Reader, Rows, Source, SourceSpec, Split};
 pub use window::{CivilTime, Window};
+
+/// The guide's Rust is compiled and run as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugin-guide.md")]
+pub struct PluginGuide;
+
+#[cfg(test)]
+mod tests {
+    /// What the guide shows is what `examples/first_cleaner` builds.
+    #[test]
+    fn the_guide_shows_the_example() {
+        let guide = include_str!("../../../docs/plugin-guide.md");
+        let example = include_str!("../../../examples/first_cleaner/src/lib.rs");
+        let shown = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a Rust block");
+        assert!(example.starts_with(shown.trim_end()), "docs/plugin-guide.md differs from examples/first_cleaner/src/lib.rs");
+    }
+}

@@ -155,7 +155,8 @@ impl Verdicts {
             let mut gone = !kept & if position + 1 == self.kept.len() { tail_mask(self.rows) } else { u64::MAX };
             while gone != 0 {
                 let bit = gone & gone.wrapping_neg();
-                let plane = self.dropped.iter().find(|plane| plane.words.get(position).is_some_and(|word| word & bit != 0));
+                let plane =
+                    self.dropped.iter().find(|plane| plane.words.get(position).is_some_and(|word| word & bit != 0));
                 reasons.extend(plane.map(|plane| plane.rule));
                 gone ^= bit;
             }
@@ -240,7 +241,8 @@ mod tests {
     fn equals_the_row_by_row_answer_for_every_length() {
         for rows in [0, 1, 7, 8, 63, 64, 65, 127, 128, 129, 1_000] {
             let left: Int64Array = (0..rows as i64).map(|row| (row % 5 != 0).then_some(row * 37 % 101)).collect();
-            let right: Float64Array = (0..rows as i64).map(|row| (row % 7 != 0).then_some((row * 53 % 89) as f64)).collect();
+            let right: Float64Array =
+                (0..rows as i64).map(|row| (row % 7 != 0).then_some((row * 53 % 89) as f64)).collect();
             let mut verdicts = Verdicts::of_rows(rows);
             verdicts.reject_null(4, &left).expect("same length");
             verdicts.reject(2, &right, |value| value > 70.0).expect("same length");

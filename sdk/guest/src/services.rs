@@ -143,7 +143,6 @@ impl BatchReader {
     ///
     /// # Errors
     /// `invalid-data`, when upstream's bytes are not what they should be.
-    #[expect(clippy::should_implement_trait, reason = "it fails, and borrows nothing mutably: the host holds the place")]
     pub fn next(&self) -> Result<Option<Batch>> {
         Ok(self.0.next()?.map(Batch))
     }

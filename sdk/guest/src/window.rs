@@ -3,8 +3,8 @@
 //! A window's bounds are ISO 8601 date-times without offset, in the data set's own clock. They are compared with values in that same
 //! clock and never shifted, so no time-zone database is needed here.
 
-use crate::error::{PluginError, Result};
 pub use crate::bindings::types::Window;
+use crate::error::{PluginError, Result};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -108,7 +108,8 @@ impl Window {
 
 fn parse_bound(which: &str, text: &str) -> Result<CivilTime> {
     CivilTime::parse(text).ok_or_else(|| {
-        PluginError::config(format!("window {which} `{text}` is no ISO 8601 date-time without offset")).with(which, text)
+        PluginError::config(format!("window {which} `{text}` is no ISO 8601 date-time without offset"))
+            .with(which, text)
     })
 }
 

@@ -18,7 +18,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(120);
 const BLOCK_BYTES: usize = 64 * 1024;
 
 const FORBIDDEN_XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
-const HTML_PAGE: &str = "<!doctype html><html><head><title>Please wait</title></head><body>Checking your browser</body></html>";
+const HTML_PAGE: &str =
+    "<!doctype html><html><head><title>Please wait</title></head><body>Checking your browser</body></html>";
 
 /// Serves requests of one connection until either side ends it.
 pub(crate) fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
@@ -70,10 +71,18 @@ fn respond(stream: &TcpStream, shared: &Shared, request: &RequestLog) -> io::Res
             Fault::Status(status, headers, body) => return simple(stream, *status, headers, body, is_head),
             Fault::NoHead if is_head => return simple(stream, 405, &[("Allow".into(), "GET".into())], "", true),
             Fault::RedirectTo(url) => return simple(stream, 302, &[("Location".into(), url.clone())], "", is_head),
-            Fault::RedirectWith(status, url) => return simple(stream, *status, &[("Location".into(), url.clone())], "", is_head),
+            Fault::RedirectWith(status, url) => {
+                return simple(stream, *status, &[("Location".into(), url.clone())], "", is_head);
+            }
             Fault::HtmlBody => {
                 let body = HTML_PAGE.as_bytes().to_vec();
-                found = Some((Body::Bytes(body), HTML_PAGE.len() as u64, SystemTime::now(), None, "text/html; charset=utf-8"));
+                found = Some((
+                    Body::Bytes(body),
+                    HTML_PAGE.len() as u64,
+                    SystemTime::now(),
+                    None,
+                    "text/html; charset=utf-8",
+                ));
             }
             Fault::Body(bytes) => {
                 // The tag stays: a server that lies. With `ChangeEtag` it is honest.
@@ -95,7 +104,9 @@ fn respond(stream: &TcpStream, shared: &Shared, request: &RequestLog) -> io::Res
     if !matches!(request.method.as_str(), "GET" | "HEAD" | "POST") {
         return simple(stream, 405, &[("Allow".into(), "GET, HEAD, POST".into())], "", is_head);
     }
-    let Some((body, length, modified, etag, content_type)) = found else { return missing(stream, &shared.options, is_head) };
+    let Some((body, length, modified, etag, content_type)) = found else {
+        return missing(stream, &shared.options, is_head);
+    };
     let has = |fault: &Fault| faults.contains(fault);
     let etag = etag
         .map(|tag| if has(&Fault::ChangeEtag) { format!("\"changed-{}", tag.trim_start_matches('"')) } else { tag })
@@ -155,7 +166,9 @@ fn respond(stream: &TcpStream, shared: &Shared, request: &RequestLog) -> io::Res
 /// The status of a condition that does not hold.
 fn failed_condition(request: &RequestLog, etag: Option<&str>) -> Option<u16> {
     let names = |header: &str| {
-        header.split(',').map(str::trim).any(|tag| tag == "*" || etag.is_some_and(|etag| tag.trim_start_matches("W/") == etag.trim_start_matches("W/")))
+        header.split(',').map(str::trim).any(|tag| {
+            tag == "*" || etag.is_some_and(|etag| tag.trim_start_matches("W/") == etag.trim_start_matches("W/"))
+        })
     };
     if request.header("if-match").is_some_and(|header| !names(header)) {
         return Some(412);
@@ -164,7 +177,14 @@ fn failed_condition(request: &RequestLog, etag: Option<&str>) -> Option<u16> {
 }
 
 /// Sends a body. `false`: the connection ends here.
-fn send(stream: &TcpStream, shared: &Shared, body: Body, first: u64, count: u64, troubles: &Troubles) -> io::Result<bool> {
+fn send(
+    stream: &TcpStream,
+    shared: &Shared,
+    body: Body,
+    first: u64,
+    count: u64,
+    troubles: &Troubles,
+) -> io::Result<bool> {
     let mut writer = stream;
     let paced = troubles.bytes_per_second.is_some() || troubles.stall.is_some();
     let sent = troubles.cut_after.map_or(count, |limit| limit.min(count));
@@ -187,11 +207,14 @@ fn send(stream: &TcpStream, shared: &Shared, body: Body, first: u64, count: u64,
     let began = Instant::now();
     let mut position = 0;
     // At least twenty steps a second, so that slow is not stop and go.
-    let step = troubles.bytes_per_second.map_or(BLOCK_BYTES, |rate| usize::try_from(rate / 20).unwrap_or(BLOCK_BYTES).clamp(1, BLOCK_BYTES));
+    let step = troubles
+        .bytes_per_second
+        .map_or(BLOCK_BYTES, |rate| usize::try_from(rate / 20).unwrap_or(BLOCK_BYTES).clamp(1, BLOCK_BYTES));
     let mut block = vec![0; step];
     let mut stall = troubles.stall;
     loop {
-        let until_stall = stall.map_or(usize::MAX, |(after, _)| usize::try_from(after.saturating_sub(position)).unwrap_or(usize::MAX));
+        let until_stall = stall
+            .map_or(usize::MAX, |(after, _)| usize::try_from(after.saturating_sub(position)).unwrap_or(usize::MAX));
         if until_stall == 0 {
             if let Some((_, delay)) = stall.take() {
                 pause(shared, delay);
@@ -234,7 +257,13 @@ fn missing(stream: &TcpStream, options: &Options, is_head: bool) -> io::Result<b
 }
 
 /// An answer with a short body.
-fn simple(stream: &TcpStream, status: u16, headers: &[(String, String)], body: &str, is_head: bool) -> io::Result<bool> {
+fn simple(
+    stream: &TcpStream,
+    status: u16,
+    headers: &[(String, String)],
+    body: &str,
+    is_head: bool,
+) -> io::Result<bool> {
     let mut head = Head::new(status);
     headers.iter().for_each(|(name, value)| head.add(name, value));
     if status != 304 {

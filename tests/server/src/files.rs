@@ -41,7 +41,8 @@ impl Files {
     /// The file of a request path, when it is one of the folder's.
     pub(crate) fn find(&self, path: &str) -> io::Result<Option<Found>> {
         let segments: Vec<String> = path.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect();
-        let unsafe_segment = |segment: &String| segment == ".." || segment == "." || segment.contains(['/', '\\', '\0']);
+        let unsafe_segment =
+            |segment: &String| segment == ".." || segment == "." || segment.contains(['/', '\\', '\0']);
         if segments.iter().any(unsafe_segment) {
             return Ok(None);
         }

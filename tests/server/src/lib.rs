@@ -11,6 +11,8 @@
 //!
 //! It knows nothing of the rest of the project, uses threads and the standard library, and serves one folder, read only.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
+
 mod answer;
 mod date;
 mod fault;
@@ -83,7 +85,8 @@ impl Server {
             next_connection: AtomicU64::new(0),
         });
         let accepting = Arc::clone(&shared);
-        let accepting = std::thread::Builder::new().name("server".to_owned()).spawn(move || accept(&listener, &accepting))?;
+        let accepting =
+            std::thread::Builder::new().name("server".to_owned()).spawn(move || accept(&listener, &accepting))?;
         Ok(Self { addr, shared, accepting: Some(accepting) })
     }
 
@@ -193,4 +196,89 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Where a path lies in the served folder.
 pub(crate) fn plain_path(folder: &Path, segments: &[String]) -> PathBuf {
     segments.iter().fold(folder.to_owned(), |path, segment| path.join(segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    /// Sends requests over one connection, and answers what came back until the server closed it.
+    fn exchange(server: &Server, requests: &[&str]) -> String {
+        let mut stream = TcpStream::connect(server.addr).unwrap();
+        stream.write_all(requests.join("").as_bytes()).unwrap();
+        let mut text = Vec::new();
+        // A server that hangs up on what it does not read resets the connection.
+        let _ = stream.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn serve(options: Options) -> (tempfile::TempDir, Server) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        std::fs::write(folder.path().join("sub/a b.csv"), b"0123456789").unwrap();
+        std::fs::write(folder.path().join("empty"), b"").unwrap();
+        let server = Server::start_with(folder.path().join("sub"), options).unwrap();
+        std::fs::write(folder.path().join("secret"), b"secret").unwrap();
+        (folder, server)
+    }
+
+    fn ask(server: &Server, method: &str, path: &str, headers: &str) -> String {
+        exchange(server, &[&format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{headers}\r\n")])
+    }
+
+    #[test]
+    fn files_ranges_and_conditions() {
+        let (_folder, server) = serve(Options::default());
+        let whole = ask(&server, "GET", "/a%20b.csv", "");
+        let tag = whole.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap().to_owned();
+        assert_eq!(tag, "\"84d89877f0d4041efb6bf91a16f0248f\"");
+        for (method, headers, status, body) in [
+            ("GET", String::new(), "200 OK", "0123456789"),
+            ("HEAD", String::new(), "200 OK", ""),
+            ("GET", "Range: bytes=2-4\r\n".into(), "206 Partial Content", "234"),
+            ("GET", "Range: bytes=-2\r\n".into(), "206 Partial Content", "89"),
+            ("GET", "Range: bytes=10-\r\n".into(), "416 Range Not Satisfiable", ""),
+            ("GET", format!("Range: bytes=8-\r\nIf-Range: {tag}\r\n"), "206 Partial Content", "89"),
+            ("GET", "Range: bytes=8-\r\nIf-Range: \"other\"\r\n".into(), "200 OK", "0123456789"),
+            ("GET", format!("If-Match: \"x\", {tag}\r\n"), "200 OK", "0123456789"),
+            ("GET", "If-Match: \"x\"\r\n".into(), "412 Precondition Failed", ""),
+            ("GET", format!("If-None-Match: W/{tag}\r\n"), "304 Not Modified", ""),
+            ("PUT", String::new(), "405 Method Not Allowed", ""),
+        ] {
+            let answer = ask(&server, method, "/a%20b.csv", &headers);
+            let (head, found) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{method} {headers}: {head}");
+            assert_eq!(found, body, "{method} {headers}");
+        }
+    }
+
+    #[test]
+    fn only_the_folder_is_served() {
+        let (_folder, server) = serve(Options { missing_is_forbidden_xml: true, ..Options::default() });
+        for path in ["/../secret", "/%2e%2e/secret", "/..%2fsecret", "/x/../../secret", "/none", "/"] {
+            let answer = ask(&server, "GET", path, "");
+            assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("AccessDenied"), "{path}: {answer}");
+        }
+    }
+
+    #[test]
+    fn one_connection_carries_many_requests() {
+        let (_folder, server) = serve(Options::default());
+        let keep = "GET /a%20b.csv HTTP/1.1\r\nHost: h\r\n\r\n";
+        let last = "GET /none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let answers = exchange(&server, &[keep, keep, last]);
+        assert_eq!((answers.matches("200 OK").count(), answers.matches("404 Not Found").count()), (2, 1));
+        assert_eq!(server.requests().len(), 3);
+    }
+
+    #[test]
+    fn dropping_ends_it() {
+        let (_folder, server) = serve(Options::default());
+        let addr = server.addr;
+        let mut open = TcpStream::connect(addr).unwrap();
+        drop(server);
+        assert_eq!(open.read(&mut [0; 1]).unwrap_or(0), 0);
+        assert!(TcpStream::connect(addr).is_err());
+    }
 }

@@ -23,7 +23,8 @@ fn main() -> Result<()> {
             other => bail!("one folder is served, so what is {other}?"),
         }
     }
-    let folder = folder.context("usage: lakehost-server FOLDER [--port N] [--missing-is-forbidden] [--bytes-per-second N]")?;
+    let folder =
+        folder.context("usage: lakehost-server FOLDER [--port N] [--missing-is-forbidden] [--bytes-per-second N]")?;
     let server = Server::start_with(&folder, options).with_context(|| format!("cannot serve {folder}"))?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{}", server.url())?;

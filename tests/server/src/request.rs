@@ -81,7 +81,8 @@ mod tests {
         assert_eq!(first.header("range"), Some("bytes=0-1"));
         assert_eq!(read(&mut reader).unwrap().unwrap().body, b"xyz");
         assert_eq!(read(&mut reader).unwrap(), None);
-        for wire in [&b"nonsense\r\n\r\n"[..], b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\n"] {
+        for wire in [&b"nonsense\r\n\r\n"[..], b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\n"]
+        {
             assert!(read(&mut &*wire).is_err());
         }
     }

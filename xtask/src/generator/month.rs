@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn months_begin_and_end_where_the_calendar_says() {
-        for (text, first_day, days) in [("1970-01", 0, 31), ("2024-02", 19_754, 29), ("2023-02", 19_389, 28), ("2024-12", 20_058, 31)] {
+        for (text, first_day, days) in
+            [("1970-01", 0, 31), ("2024-02", 19_754, 29), ("2023-02", 19_389, 28), ("2024-12", 20_058, 31)]
+        {
             let month = Month::parse(text).expect("a month");
             assert_eq!((month.start() / DAY, (month.end() - month.start()) / DAY), (first_day, days), "{text}");
             assert_eq!(month.to_string(), text);

@@ -50,7 +50,9 @@ impl Sample {
         let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
         files.retain(|file| {
-            file.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with("yellow_") && n.ends_with(".parquet"))
+            file.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|n| n.starts_with("yellow_") && n.ends_with(".parquet"))
         });
         files.sort();
         let mut sample = Self { metered: Vec::new(), unmetered: Vec::new(), hours: [1; 168] };
@@ -70,11 +72,13 @@ impl Sample {
         let int = |name: &str| column(name)?.as_primitive_opt::<Int32Type>().with_context(|| wrong(name));
         let long = |name: &str| column(name)?.as_primitive_opt::<Int64Type>().with_context(|| wrong(name));
         let double = |name: &str| column(name)?.as_primitive_opt::<Float64Type>().with_context(|| wrong(name));
-        let time = |name: &str| column(name)?.as_primitive_opt::<TimestampMicrosecondType>().with_context(|| wrong(name));
+        let time =
+            |name: &str| column(name)?.as_primitive_opt::<TimestampMicrosecondType>().with_context(|| wrong(name));
         let (pickup, dropoff) = (time("tpep_pickup_datetime")?, time("tpep_dropoff_datetime")?);
         let (vendor, from, to) = (int("VendorID")?, int("PULocationID")?, int("DOLocationID")?);
         let (passengers, rate_code, payment) = (long("passenger_count")?, long("RatecodeID")?, long("payment_type")?);
-        let stored = column("store_and_fwd_flag")?.as_string_opt::<i64>().with_context(|| wrong("store_and_fwd_flag"))?;
+        let stored =
+            column("store_and_fwd_flag")?.as_string_opt::<i64>().with_context(|| wrong("store_and_fwd_flag"))?;
         let distance = double("trip_distance")?;
         let money = [
             double("fare_amount")?,

@@ -9,6 +9,8 @@ const UNMETERED_PER_MILLE: usize = 47;
 /// Pickups outside the file's month, per million rows. Some lie years away.
 const STRAYS_PER_MILLION: usize = 22;
 const STRAY_YEARS: [i64; 4] = [-22, -15, -1, 74];
+/// Ten thousand genuine trips end in fewer places than three million do: so many end anywhere.
+const DETOUR_ONCE_IN: usize = 4;
 /// Exact duplicates of the row before, once in so many rows.
 const TWIN_ONCE_IN: usize = 500_000;
 
@@ -72,6 +74,9 @@ impl<'a> Trips<'a> {
         trip.dropoff = trip.pickup + seconds * SECOND;
         if trip.distance > 0.0 && trip.distance < 100.0 {
             trip.distance = cents(trip.distance * (0.9 + 0.2 * self.random.unit())).max(0.01);
+        }
+        if self.random.once_in(DETOUR_ONCE_IN) {
+            trip.dropoff_zone = self.random.between(1, 265) as i32;
         }
         self.price(&mut trip);
         if self.random.below(1_000_000) < STRAYS_PER_MILLION {
@@ -179,7 +184,11 @@ mod tests {
         let rows = 300_000;
         let trips: Vec<Trip> = Trips::new(&sample, month, rows, 1).collect();
         assert_eq!(trips.len(), rows);
-        assert_eq!(trips, Trips::new(&sample, month, rows, 1).collect::<Vec<_>>(), "the same seed gives the same month");
+        assert_eq!(
+            trips,
+            Trips::new(&sample, month, rows, 1).collect::<Vec<_>>(),
+            "the same seed gives the same month"
+        );
         assert_ne!(trips, Trips::new(&sample, month, rows, 2).collect::<Vec<_>>(), "another seed another");
 
         let first_null = trips.iter().position(|trip| trip.passengers.is_none()).expect("a null block");

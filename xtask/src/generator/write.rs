@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, TimestampMicrosecondArray,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -78,7 +80,8 @@ pub fn write(path: &Path, trips: impl Iterator<Item = Trip>) -> Result<u64> {
 fn to_batch(schema: &SchemaRef, trips: &[Trip]) -> Result<RecordBatch> {
     let int = |get: fn(&Trip) -> i32| -> ArrayRef { Arc::new(Int32Array::from_iter_values(trips.iter().map(get))) };
     let long = |get: fn(&Trip) -> Option<i64>| -> ArrayRef { Arc::new(trips.iter().map(get).collect::<Int64Array>()) };
-    let double = |get: fn(&Trip) -> Option<f64>| -> ArrayRef { Arc::new(trips.iter().map(get).collect::<Float64Array>()) };
+    let double =
+        |get: fn(&Trip) -> Option<f64>| -> ArrayRef { Arc::new(trips.iter().map(get).collect::<Float64Array>()) };
     let time = |get: fn(&Trip) -> i64| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from_iter_values(trips.iter().map(get)))
     };

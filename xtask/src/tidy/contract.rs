@@ -22,7 +22,9 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
         let hash = hash(&path)?;
         match recorded(&record, &name) {
             Some(before) if before == hash => {}
-            Some(_) => findings.push(format!("wit/{name} was released and has changed: undo it, and add a new version folder")),
+            Some(_) => {
+                findings.push(format!("wit/{name} was released and has changed: undo it, and add a new version folder"))
+            }
             None if is_released(&changelog, version) => {
                 findings.push(format!("wit/{name} is released: add the line `{hash}  {name}` to {RECORD}"));
             }
@@ -47,7 +49,11 @@ fn hash(folder: &Path) -> Result<String> {
 }
 
 fn recorded<'a>(record: &'a str, name: &str) -> Option<&'a str> {
-    record.lines().filter_map(|line| line.split_once("  ")).find(|(_, folder)| folder.trim() == name).map(|(hash, _)| hash)
+    record
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .find(|(_, folder)| folder.trim() == name)
+        .map(|(hash, _)| hash)
 }
 
 /// Whether the change log has a dated heading for this version: `## 0.1.0 (2026-12-01)`, not `## 0.1.0 (unreleased)`.

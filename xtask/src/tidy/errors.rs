@@ -25,7 +25,9 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
         pages.insert(code.to_owned());
     }
     findings.extend(codes.difference(&pages).map(|code| format!("{code} has no page: write {PAGES}/{code}.md")));
-    findings.extend(pages.difference(&codes).map(|code| format!("{PAGES}/{code}.md explains a code that {CODES} does not have")));
+    findings.extend(
+        pages.difference(&codes).map(|code| format!("{PAGES}/{code}.md explains a code that {CODES} does not have")),
+    );
     Ok(findings)
 }
 

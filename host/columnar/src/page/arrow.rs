@@ -11,7 +11,7 @@ use arrow_array::types::{
     TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, GenericByteArray, PrimitiveArray, new_null_array,
+    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, GenericByteArray, PrimitiveArray,
     types::{BinaryType, ByteArrayType, LargeBinaryType, LargeUtf8Type, Utf8Type},
 };
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -60,6 +60,16 @@ pub(crate) fn makes(kind: Kind, data_type: &DataType) -> bool {
             Decimal128(..) => width <= 16,
             _ => false,
         },
+    }
+}
+
+/// The kind of values that an Arrow type is made of, when a page path column may have it.
+pub(crate) fn kind_of(data_type: &DataType) -> Option<Kind> {
+    let all = [Kind::Boolean, Kind::Int32, Kind::Int64, Kind::Float, Kind::Double, Kind::Bytes, Kind::Fixed(16)];
+    match data_type {
+        DataType::FixedSizeBinary(size) => Some(Kind::Fixed(usize::try_from(*size).ok()?)),
+        DataType::Decimal128(..) => Some(Kind::Fixed(16)),
+        _ => all.into_iter().find(|kind| makes(*kind, data_type)),
     }
 }
 
@@ -243,11 +253,6 @@ fn text<T: ByteArrayType>(array: &dyn Array) -> PageResult<Values> {
         values.push(value.as_ref())?;
     }
     Ok(Values::Bytes(values))
-}
-
-/// An array of `rows` nulls.
-pub(crate) fn nulls(data_type: &DataType, rows: usize) -> ArrayRef {
-    new_null_array(data_type, rows)
 }
 
 #[cfg(test)]

@@ -10,13 +10,19 @@ use super::values::{Kind, Values};
 use arrow_array::{Array, make_array};
 use arrow_schema::DataType;
 
-/// How the values of a column become those of another type.
+/// How the values of a column become those of another type, in any number of exact casts.
 #[derive(Debug, Clone)]
 pub(crate) struct Conversion {
+    to: DataType,
+    hops: Vec<Hop>,
+}
+
+/// One cast that changes the bytes.
+#[derive(Debug, Clone)]
+struct Hop {
     from: DataType,
     to: DataType,
     kind: Kind,
-    same: bool,
 }
 
 /// Converted values, and which of them did not fit (1 = failed; its value is then a filler).
@@ -32,7 +38,13 @@ impl Conversion {
             return None;
         }
         let same = from_kind == to_kind && same_bytes(from, to);
-        Some(Self { from: from.clone(), to: to.clone(), kind: to_kind, same })
+        let hop = Hop { from: from.clone(), to: to.clone(), kind: to_kind };
+        Some(Self { to: to.clone(), hops: if same { Vec::new() } else { vec![hop] } })
+    }
+
+    /// This conversion and then another.
+    pub(crate) fn then(&self, other: &Conversion) -> Self {
+        Self { to: other.to.clone(), hops: self.hops.iter().chain(&other.hops).cloned().collect() }
     }
 
     /// The type after the conversion.
@@ -42,7 +54,7 @@ impl Conversion {
 
     /// True when the values are the same bytes before and after.
     pub(crate) fn keeps_values(&self) -> bool {
-        self.same
+        self.hops.is_empty()
     }
 
     /// Converts dense values, place by place.
@@ -50,17 +62,31 @@ impl Conversion {
     /// # Errors
     /// When values of that type cannot be converted at all.
     pub(crate) fn apply(&self, values: &Values) -> PageResult<Converted> {
-        if self.same {
-            return Ok(Converted { values: values.clone(), failed: None });
+        let mut converted = Converted { values: values.clone(), failed: None };
+        for hop in &self.hops {
+            let next = hop.apply(converted.values)?;
+            converted.values = next.values;
+            converted.failed = match (converted.failed, next.failed) {
+                (Some(earlier), Some(later)) => Some(earlier.iter().zip(&later).map(|(a, b)| a | b).collect()),
+                (earlier, later) => earlier.or(later),
+            };
         }
-        let array = to_array(values.clone(), None, &self.from)?;
-        let (array, failed) = crate::cast_exact(&array, &self.to).map_err(|error| PageFault::Corrupt(error.to_string()))?;
+        Ok(converted)
+    }
+}
+
+impl Hop {
+    fn apply(&self, values: Values) -> PageResult<Converted> {
+        let len = values.len();
+        let fault = |error: &dyn std::fmt::Display| PageFault::Corrupt(error.to_string());
+        let array = to_array(values, None, &self.from)?;
+        let (array, failed) = crate::cast_exact(&array, &self.to).map_err(|error| fault(&error))?;
         let failed = failed.filter(|failed| failed.count_set_bits() > 0);
         let failed: Option<Vec<u8>> = failed.map(|failed| failed.iter().map(u8::from).collect());
         // Without nulls every value stays in its place, fillers included.
-        let data = array.to_data().into_builder().nulls(None).build().map_err(|error| PageFault::Corrupt(error.to_string()))?;
+        let data = array.to_data().into_builder().nulls(None).build().map_err(|error| fault(&error))?;
         match from_array(&make_array(data), self.kind)? {
-            Some(converted) if converted.len() == values.len() => Ok(Converted { values: converted, failed }),
+            Some(converted) if converted.len() == len => Ok(Converted { values: converted, failed }),
             _ => corrupt(format!("values of {} did not become {}", self.from, self.to)),
         }
     }

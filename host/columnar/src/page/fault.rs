@@ -9,6 +9,9 @@ pub(crate) enum PageFault {
     /// A limit of this crate, not of the format.
     #[error("{0}")]
     TooLarge(String),
+    /// A null is to be written where the column may have none.
+    #[error("null in a required column")]
+    Null,
     /// The compression library refused.
     #[error("{0}")]
     Codec(String),

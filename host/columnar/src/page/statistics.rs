@@ -192,7 +192,8 @@ mod tests {
             .with_repetition(Repetition::OPTIONAL)
             .with_logical_type(logical)
             .with_length(width)
-            .with_precision(9)
+            .with_precision(4)
+            .with_scale(0)
             .build()
             .unwrap();
         ColumnDescriptor::new(Arc::new(field), 1, 0, ColumnPath::from("x"))

@@ -143,7 +143,7 @@ impl ChunkWriter {
         self.raw.clear();
         let optional = self.column.max_def_level() > 0;
         if null && !optional {
-            return Err(self.unexpected_null());
+            return Err(PageFault::Null);
         }
         if optional {
             self.level_run(u32::from(!null), rows);
@@ -154,10 +154,6 @@ impl ChunkWriter {
         self.raw.push(1);
         rle::encode_repeat(0, 1, rows, &mut self.raw);
         self.end(rows, 0, Encoding::RLE_DICTIONARY, scratch)
-    }
-
-    fn unexpected_null(&self) -> PageFault {
-        PageFault::Corrupt(format!("column {} has a null and may not", self.column.name()))
     }
 
     fn level_run(&mut self, level: u32, rows: usize) {
@@ -176,7 +172,7 @@ impl ChunkWriter {
         self.raw.clear();
         if self.column.max_def_level() == 0 {
             return match levels {
-                Some(levels) if levels.contains(&0) => Err(self.unexpected_null()),
+                Some(levels) if levels.contains(&0) => Err(PageFault::Null),
                 _ => Ok(()),
             };
         }

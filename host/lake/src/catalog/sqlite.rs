@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
-use lakehost_pipeline::TableName;
+use lakehost_pipeline::ports::TableName;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
 
@@ -18,7 +18,6 @@ use super::metadata_cache::MetadataCache;
 use super::{Base, Catalog, CatalogEntry, Outcome, TableChange, TableState};
 use crate::error::{Error, Result, SQLITE_BUSY, SQLITE_FULL, sqlite_code};
 use crate::fail_point::{self, FailPoints};
-use crate::location::{metadata_file, metadata_version};
 use crate::properties::DELETE_AFTER_COMMIT;
 use crate::store::Store;
 
@@ -123,23 +122,12 @@ impl SqliteCatalog {
         move |source| Error::Catalog { action, catalog, source: Box::new(source) }
     }
 
-    /// Writes the metadata file of a change; a second value lists what its commit makes superfluous.
-    fn write_metadata(&self, change: &TableChange) -> Result<Staged> {
-        let (metadata, expired) = change.apply()?;
-        let version = match &change.base {
-            Base::New(_) => 0,
-            Base::Existing(state) => metadata_version(&state.metadata_location) + 1,
-        };
-        let location = metadata_file(metadata.location(), version, change.metadata_id);
-        let bytes = serde_json::to_vec(&metadata)
+    /// Writes the metadata file of a change; its location.
+    fn write_metadata(&self, change: &TableChange) -> Result<()> {
+        let location = change.metadata_location();
+        let bytes = serde_json::to_vec(change.metadata.as_ref())
             .map_err(|error| Error::Internal(format!("metadata of {} is no JSON: {error}", change.table)))?;
-        self.store.put(&location, &bytes).map_err(Error::store("write", &location))?;
-        let expired = if metadata.properties().get(DELETE_AFTER_COMMIT).is_some_and(|value| value == "true") {
-            expired
-        } else {
-            Vec::new()
-        };
-        Ok(Staged { metadata, location, expired })
+        self.store.put(&location, &bytes).map_err(Error::store("write", &location))
     }
 
     /// `false`: the table is not where the change started.
@@ -147,8 +135,8 @@ impl SqliteCatalog {
         &self,
         transaction: &mut Transaction<'static, Sqlite>,
         change: &TableChange,
-        staged: &Staged,
     ) -> Result<bool, sqlx::Error> {
+        let location = change.metadata_location();
         let (namespace, table) = (&change.table.namespace, &change.table.name);
         let changed = match &change.base {
             Base::New(_) => {
@@ -167,7 +155,7 @@ impl SqliteCatalog {
                 .bind(&self.name)
                 .bind(namespace)
                 .bind(table)
-                .bind(&staged.location)
+                .bind(&location)
                 .execute(&mut **transaction)
                 .await?
             }
@@ -176,7 +164,7 @@ impl SqliteCatalog {
                     "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ? \
                      WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?",
                 )
-                .bind(&staged.location)
+                .bind(&location)
                 .bind(&state.metadata_location)
                 .bind(&self.name)
                 .bind(namespace)
@@ -189,10 +177,10 @@ impl SqliteCatalog {
         Ok(changed.rows_affected() == 1)
     }
 
-    async fn request(&self, changes: &[TableChange], staged: &[Staged]) -> Result<Outcome> {
+    async fn request(&self, changes: &[TableChange]) -> Result<Outcome> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed("write to"))?;
-        for (change, staged) in changes.iter().zip(staged) {
-            if !self.swap(&mut transaction, change, staged).await.map_err(self.failed("write to"))? {
+        for change in changes {
+            if !self.swap(&mut transaction, change).await.map_err(self.failed("write to"))? {
                 transaction.rollback().await.map_err(self.failed("write to"))?;
                 return Ok(Outcome::Conflict);
             }
@@ -220,12 +208,6 @@ impl SqliteCatalog {
             }
         }
     }
-}
-
-struct Staged {
-    metadata: TableMetadata,
-    location: String,
-    expired: Vec<String>,
 }
 
 #[async_trait]
@@ -316,25 +298,31 @@ impl Catalog for SqliteCatalog {
         if !changes.iter().all(TableChange::holds) {
             return Ok(Outcome::Conflict);
         }
-        let mut staged = Vec::with_capacity(changes.len());
+        let mut written = 0;
         let ended = async {
             for change in changes {
-                staged.push(self.write_metadata(change)?);
+                written += 1;
+                self.write_metadata(change)?;
             }
             self.fail_points.pass(fail_point::METADATA_WRITTEN)?;
-            self.request(changes, &staged).await
+            self.request(changes).await
         }
         .await;
         match &ended {
             Ok(Outcome::Landed) => {
-                for staged in staged {
-                    self.cache.put(&staged.location, Arc::new(staged.metadata));
-                    self.forget(staged.expired);
+                for change in changes {
+                    self.cache.put(&change.metadata_location(), Arc::clone(&change.metadata));
+                    let deletes = change.metadata.properties().get(DELETE_AFTER_COMMIT);
+                    if deletes.is_some_and(|value| value == "true") {
+                        self.forget(change.expired.iter().cloned());
+                    }
                 }
             }
             Ok(Outcome::Unknown(_)) => {}
             Err(error) if error.is_fail_point() => {}
-            Ok(Outcome::Conflict) | Err(_) => self.forget(staged.into_iter().map(|staged| staged.location)),
+            Ok(Outcome::Conflict) | Err(_) => {
+                self.forget(changes.iter().take(written).map(TableChange::metadata_location));
+            }
         }
         ended
     }
@@ -392,7 +380,9 @@ mod tests {
         ] {
             assert_eq!(catalog_path(uri).unwrap(), Path::new(path), "{uri}");
         }
-        assert!(catalog_path("postgresql://user:secret@host/db").unwrap_err().to_string().starts_with("postgresql cannot"));
+        assert!(
+            catalog_path("postgresql://user:secret@host/db").unwrap_err().to_string().starts_with("postgresql cannot")
+        );
         assert!(catalog_path("sqlite:///").is_err());
     }
 }

@@ -43,7 +43,8 @@ impl Manifests {
         if let Some(known) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
             return Ok(Arc::clone(known));
         }
-        let loaded = manifest.load_manifest(&self.io).await.map(Arc::new).map_err(Error::iceberg("read a manifest of", path))?;
+        let loaded =
+            manifest.load_manifest(&self.io).await.map(Arc::new).map_err(Error::iceberg("read a manifest of", path))?;
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -124,8 +125,7 @@ impl<'a> ManifestFolder<'a> {
         self.written.push(location.clone());
         let written = async {
             let output = self.memory.new_output(&location)?.writer().await?;
-            let mut writer =
-                iceberg::spec::ManifestListWriter::v2(output, self.snapshot_id, parent, sequence_number);
+            let mut writer = iceberg::spec::ManifestListWriter::v2(output, self.snapshot_id, parent, sequence_number);
             writer.add_manifests(manifests.into_iter())?;
             writer.close().await
         };

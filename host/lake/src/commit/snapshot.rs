@@ -1,11 +1,9 @@
 //! One attempt at a snapshot: the manifests, the manifest list and what the summary says of them.
 
-use std::sync::Arc;
-
 use iceberg::spec::{
     DataFile, ManifestContentType, ManifestFile, PartitionSpecRef, Snapshot, SnapshotRef, Struct, TableMetadata,
 };
-use lakehost_pipeline::TableName;
+use lakehost_pipeline::ports::TableName;
 
 use super::manifests::{ManifestFolder, Manifests, is_live, live_files};
 use super::summary::{Changes, LoadSummary};
@@ -42,7 +40,7 @@ pub struct Attempt<'a> {
     pub removal: &'a Removal,
     pub added: &'a [DataFile],
     pub load: &'a LoadSummary,
-    pub now_ms: i64,
+    pub timestamp_ms: i64,
 }
 
 /// Files that an attempt wrote, to be deleted when it is known to have lost.
@@ -51,7 +49,7 @@ pub type Written = Vec<String>;
 impl Attempt<'_> {
     /// Writes the manifests. On an error the second value says what is there already.
     pub async fn write(&self) -> (Result<Snapshot>, Written) {
-        let name = format!("{}{}", manifest_prefix(self.run_id), self.number);
+        let name = format!("{}{}", manifest_prefix(self.run_id, self.snapshot_id), self.number);
         let mut folder = ManifestFolder::new(self.store, self.metadata.location(), &name, self.snapshot_id);
         let snapshot = self.snapshot(&mut folder).await;
         (snapshot, folder.into_written())
@@ -86,15 +84,18 @@ impl Attempt<'_> {
             .with_snapshot_id(self.snapshot_id)
             .with_parent_snapshot_id(parent_id)
             .with_sequence_number(sequence_number)
-            // A clock that was set back must not make the history run backwards.
-            .with_timestamp_ms(self.now_ms.max(if self.parent.is_some() { self.metadata.last_updated_ms() } else { 0 }))
+            .with_timestamp_ms(self.timestamp_ms)
             .with_manifest_list(list)
             .with_summary(summary)
             .with_schema_id(self.metadata.current_schema_id())
             .build())
     }
 
-    async fn write_added(&self, folder: &mut ManifestFolder<'_>, changes: &mut Changes) -> Result<Option<ManifestFile>> {
+    async fn write_added(
+        &self,
+        folder: &mut ManifestFolder<'_>,
+        changes: &mut Changes,
+    ) -> Result<Option<ManifestFile>> {
         if self.added.is_empty() {
             return Ok(None);
         }
@@ -146,7 +147,9 @@ impl Attempt<'_> {
             return Ok(None);
         }
         let wrong = |error| Error::iceberg("rewrite a manifest of", self.table)(error);
-        let mut writer = folder.writer(manifest.content, self.metadata.current_schema(), spec)?;
+        // An old spec may name a column that the table has dropped: then the manifest's own schema still knows it.
+        let schema = if self.binds(spec) { self.metadata.current_schema() } else { &entries.metadata().schema };
+        let mut writer = folder.writer(manifest.content, schema, spec)?;
         for (entry, gone) in live {
             let sequence_number = entry.sequence_number().unwrap_or(0);
             let file_sequence_number = entry.file_sequence_number.or(Some(sequence_number));
@@ -162,10 +165,17 @@ impl Attempt<'_> {
         folder.finish(writer).await.map(Some)
     }
 
+    /// Whether the present schema has all columns of a spec.
+    fn binds(&self, spec: &PartitionSpecRef) -> bool {
+        spec.partition_type(self.metadata.current_schema()).is_ok()
+    }
+
     /// Merges one group of small manifests, neighbours by partition, so that a window stays in few of them.
     async fn merge(&self, folder: &mut ManifestFolder<'_>, kept: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
         let (mut candidates, mut rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(|manifest| {
-            manifest.content == ManifestContentType::Data && live_files(manifest).is_some_and(|files| files < MERGE_FILES)
+            manifest.content == ManifestContentType::Data
+                && live_files(manifest).is_some_and(|files| files < MERGE_FILES)
+                && self.spec(manifest).is_ok_and(|spec| self.binds(spec))
         });
         candidates.sort_by_cached_key(|manifest| (manifest.partition_spec_id, lower_bounds(manifest)));
         let Some(group) = widest_group(&candidates) else {
@@ -176,8 +186,7 @@ impl Attempt<'_> {
         rest.extend(candidates);
         let Some(first) = merged.first() else { return Ok(rest) };
         let wrong = |error| Error::iceberg("merge manifests of", self.table)(error);
-        let mut writer =
-            folder.writer(ManifestContentType::Data, self.metadata.current_schema(), self.spec(first)?)?;
+        let mut writer = folder.writer(ManifestContentType::Data, self.metadata.current_schema(), self.spec(first)?)?;
         for manifest in &merged {
             let entries = self.manifests.load(manifest).await?;
             for entry in entries.entries().iter().filter(|entry| entry.is_alive()) {
@@ -245,6 +254,3 @@ pub fn data_files(
         })
         .collect()
 }
-
-/// Shared by the attempts of one commit.
-pub type ManifestsRef = Arc<Manifests>;

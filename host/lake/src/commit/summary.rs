@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iceberg::spec::{DataContentType, DataFile, ManifestContentType, ManifestFile, Operation, Struct, Summary};
-use lakehost_pipeline::{CommitRequest, SourceObject, Window};
+use lakehost_pipeline::Window;
+use lakehost_pipeline::ports::{CommitRequest, SourceObject};
 use sha2::{Digest, Sha256};
 
 use super::manifests::live_files;
@@ -37,8 +38,7 @@ impl LoadSummary {
         if let Some(pipeline) = &request.pipeline {
             pairs.push(("pipeline", pipeline.clone()));
         }
-        let plugins: Vec<String> =
-            request.plugins.iter().map(|plugin| format!("{plugin}={}", plugin.sha256)).collect();
+        let plugins: Vec<String> = request.plugins.iter().map(|plugin| format!("{plugin}={}", plugin.sha256)).collect();
         pairs.push(("plugins", plugins.join(",")));
         let used: usize = pairs.iter().map(|(name, value)| PREFIX.len() + name.len() + value.len()).sum();
         let room = LIMIT_BYTES.saturating_sub(used + PREFIX.len() + "source".len());
@@ -177,7 +177,12 @@ impl Changes {
             ("removed-equality-deletes", removed.equality_deletes),
             ("changed-partition-count", self.partitions.len() as u64),
         ];
-        properties.extend(counters.iter().filter(|(_, count)| *count > 0).map(|(name, count)| ((*name).to_owned(), count.to_string())));
+        properties.extend(
+            counters
+                .iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(name, count)| ((*name).to_owned(), count.to_string())),
+        );
         let totals = [
             ("total-data-files", added.data, removed.data, files(manifests, ManifestContentType::Data)),
             ("total-records", added.records, removed.records, rows(manifests)),
@@ -219,15 +224,15 @@ fn rows(manifests: &[ManifestFile]) -> Option<u64> {
 pub fn recorded(summary: &Summary) -> impl Iterator<Item = (&str, &str)> {
     let names: BTreeSet<&String> =
         summary.additional_properties.keys().filter(|name| name.starts_with(PREFIX)).collect();
-    names.into_iter().filter_map(move |name| {
-        Some((name.strip_prefix(PREFIX)?, summary.additional_properties.get(name)?.as_str()))
-    })
+    names
+        .into_iter()
+        .filter_map(move |name| Some((name.strip_prefix(PREFIX)?, summary.additional_properties.get(name)?.as_str())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lakehost_pipeline::PluginId;
+    use lakehost_pipeline::ports::PluginId;
 
     fn request(objects: usize, pipeline: &str) -> CommitRequest {
         let object = |number: usize| SourceObject {

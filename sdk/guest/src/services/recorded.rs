@@ -75,7 +75,8 @@ impl Batch {
             .iter()
             .map(|name| {
                 self.0.schema_ref().index_of(name).map_err(|_| {
-                    PluginError::schema_mismatch(format!("column {name} is missing from the batch")).with("column", name)
+                    PluginError::schema_mismatch(format!("column {name} is missing from the batch"))
+                        .with("column", name)
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -146,7 +147,9 @@ impl BatchReader {
 
 fn answer(method: &str, url: &str) -> Result<Recorded> {
     let Some(host) = current() else {
-        return Err(PluginError::internal(format!("{method} {url}: no testing::Host is running; wrap the call in host.run")));
+        return Err(PluginError::internal(format!(
+            "{method} {url}: no testing::Host is running; wrap the call in host.run"
+        )));
     };
     host.requests.borrow_mut().push(format!("{method} {url}"));
     let Some(recorded) = host.answers.get(url) else {
@@ -196,15 +199,15 @@ fn parquet_rows(blob: &Blob) -> Result<(&SchemaRef, &[RecordBatch])> {
 /// Maps names as the host does. It casts nothing: a test of casts belongs to the host.
 pub fn read_parquet(blob: &Blob, projection: Option<&Projection>) -> Result<BatchReader> {
     let (schema, batches) = parquet_rows(blob)?;
-    let Some(projection) = projection else {
-        return Ok(BatchReader {
-            schema: SchemaRef::clone(schema),
-            batches: RefCell::new(batches.to_vec().into_iter()),
-        });
+    let (schema, batches) = match projection {
+        None => (SchemaRef::clone(schema), batches.to_vec()),
+        Some(projection) => {
+            let mapping = Mapping::of(schema, projection)?;
+            let batches = batches.iter().map(|batch| mapping.apply(batch)).collect::<Result<Vec<_>>>()?;
+            (mapping.schema, batches)
+        }
     };
-    let mapping = Mapping::of(schema, projection)?;
-    let batches = batches.iter().map(|batch| mapping.apply(batch)).collect::<Result<Vec<_>>>()?;
-    Ok(BatchReader { schema: mapping.schema, batches: RefCell::new(batches.into_iter()) })
+    Ok(BatchReader { schema, batches: RefCell::new(batches.into_iter()) })
 }
 
 struct Mapping {

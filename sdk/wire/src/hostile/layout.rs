@@ -163,7 +163,7 @@ where
 
     /// Arrow reads these buffers as slices of numbers and panics on a remainder.
     fn whole_items(&self, buffer: &[u8], width_bytes: usize, what: &str) -> Result<(), WireError> {
-        if buffer.len() % width_bytes != 0 {
+        if !buffer.len().is_multiple_of(width_bytes) {
             return Err(
                 self.wrong(format!("its {what} buffer has {} bytes, no multiple of {width_bytes}", buffer.len()))
             );

@@ -1,0 +1,59 @@
+//! The verbs, one file each. A verb takes its parsed arguments and ends in an exit code or a fault.
+
+pub mod completions;
+pub mod doctor;
+pub mod explain;
+pub mod init;
+pub mod plugin;
+pub mod query;
+pub mod resolve;
+pub mod run;
+pub mod runs;
+pub mod snapshots;
+pub mod table;
+
+use std::io::{self, Write};
+
+use lakehost_pipeline::Fault;
+use serde_json::Value;
+
+use crate::args::{Command, PluginCommand, TableCommand};
+use crate::error::Error;
+
+/// Does what the command line says.
+pub fn dispatch(command: &Command) -> Result<u8, Fault> {
+    match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Query(arguments) => query::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
+        Command::Runs(arguments) => runs::run(arguments),
+        Command::Resolve(arguments) => resolve::run(arguments),
+        Command::Table(TableCommand::Adopt(arguments)) => table::adopt(arguments),
+        Command::Table(TableCommand::List(arguments)) => table::list(arguments),
+        Command::Table(TableCommand::Show(arguments)) => table::show(arguments),
+        Command::Table(TableCommand::Drop(arguments)) => table::drop(arguments),
+        Command::Snapshots(arguments) => snapshots::run(arguments),
+        Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+    }
+}
+
+/// Writes to stdout. A reader that went away is not an error of ours.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::File { path: "standard output".to_owned(), action: "written", source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a JSON document to stdout.
+pub fn print_json(value: &Value) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::Bug { what: "the answer cannot be written as JSON".to_owned(), cause: error.to_string() })?;
+    print(&format!("{text}\n"))
+}

@@ -1,0 +1,35 @@
+//! `lakehost query SQL`: one read-only statement over the tables, now or as they were.
+
+use std::io::IsTerminal;
+
+use lakehost_pipeline::Fault;
+use lakehost_query::{AsOf, Session};
+
+use crate::args::{QueryArguments, RowFormat};
+use crate::config::resolve;
+use crate::warehouse::Warehouse;
+use crate::{exit_code, progress, rows};
+
+/// Rows of a table on a terminal, when nobody says otherwise.
+const TERMINAL_ROWS: usize = 100;
+/// Rows of a table elsewhere: it is laid out in memory.
+const TABLE_ROWS: usize = 10_000;
+
+/// Runs the statement and prints its rows.
+pub fn run(arguments: &QueryArguments) -> Result<u8, Fault> {
+    let place = resolve::place(&arguments.place, arguments.memory.as_deref())?;
+    let as_of = arguments.as_of.as_deref().map(|text| AsOf::parse(text, progress::now_ms())).transpose()?;
+    let tables = Warehouse::open_existing(&place)?.tables_as_of(as_of);
+    let session = Session::new(tables, usize::try_from(place.memory_bytes).ok())?;
+    let answer = session.query(&arguments.sql)?;
+    let schema = answer.schema().clone();
+    let limit = match (arguments.limit, arguments.format) {
+        (Some(0), _) => usize::MAX,
+        (Some(limit), _) => limit,
+        (None, RowFormat::Table) if std::io::stdout().is_terminal() => TERMINAL_ROWS,
+        (None, RowFormat::Table) => TABLE_ROWS,
+        (None, _) => usize::MAX,
+    };
+    rows::write(&schema, answer, arguments.format, limit)?;
+    Ok(exit_code::SUCCESS)
+}

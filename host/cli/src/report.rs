@@ -1,0 +1,168 @@
+//! The report of a run: lines for people, one JSON object for machines.
+
+use std::fmt::Write as _;
+
+use lakehost_pipeline::{ErrorReport, Fault, RunReport, Status, WindowReport};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::memory;
+use crate::render::line;
+use crate::table::grouped;
+
+/// The whole report as people read it: a line a window, what was rejected below it, and the sum of several.
+pub fn text(report: &RunReport) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}  run {}", line(report.table.as_deref().unwrap_or("-")), report.run_id);
+    for window in &report.windows {
+        let _ = writeln!(text, "  {:<13}  {}", window.window.as_deref().unwrap_or("all"), summary(window));
+        if !window.rows_rejected.is_empty() {
+            let rules: Vec<String> =
+                window.rows_rejected.iter().map(|(rule, rows)| format!("{} {}", line(rule), grouped(*rows))).collect();
+            let _ = writeln!(text, "  {:<13}  rejected: {}", "", rules.join(", "));
+        }
+        if let Some(note) = &window.note {
+            let _ = writeln!(text, "  {:<13}  {}", "", line(note));
+        }
+    }
+    if report.windows.len() > 1 {
+        let _ = writeln!(text, "  {:<13}  {}", "total", summary(&report.totals));
+    }
+    text
+}
+
+fn summary(window: &WindowReport) -> String {
+    let seconds = |map: &std::collections::BTreeMap<String, f64>| map.get("total").copied().unwrap_or_default();
+    let mut parts = vec![word(window.status).to_owned()];
+    if window.rows_read > 0 {
+        parts.push(format!("{} rows read", grouped(window.rows_read)));
+        parts.push(format!("{} written", grouped(window.rows_written)));
+        let rejected: u64 = window.rows_rejected.values().sum();
+        if rejected > 0 {
+            parts.push(format!("{} rejected", grouped(rejected)));
+        }
+    }
+    if window.files > 0 {
+        let files = if window.files == 1 { "file" } else { "files" };
+        parts.push(format!("{} in {} {files}", memory::shown(window.bytes), grouped(window.files)));
+    }
+    if let (Some(snapshot), true) = (window.snapshot_id, window.window.is_some() || window.status == Status::Loaded) {
+        parts.push(format!("snapshot {snapshot}"));
+    }
+    if let Some(error) = &window.error {
+        parts.push(error.code.to_owned());
+    }
+    parts.push(format!("{:.2} s", seconds(&window.seconds)));
+    let cpu = seconds(&window.cpu_seconds);
+    if cpu > 0.0 {
+        parts.push(format!("{cpu:.2} s CPU"));
+    }
+    parts.join(", ")
+}
+
+/// The word that JSON has for a status.
+pub fn word(status: Status) -> &'static str {
+    match status {
+        Status::Loaded => "loaded",
+        Status::AlreadyLoaded => "already-loaded",
+        Status::NoData => "no-data",
+        Status::NotPublished => "not-published",
+        Status::Failed => "failed",
+        Status::Skipped => "skipped",
+    }
+}
+
+/// The whole report as machines read it.
+pub fn json(report: &RunReport) -> Result<Value, Error> {
+    serde_json::to_value(report)
+        .map_err(|error| Error::Bug { what: "the report cannot be written as JSON".to_owned(), cause: error.to_string() })
+}
+
+/// Puts the CPU time of the whole process beside that of the stages: `windows` has one value for each window that was tried.
+pub fn add_process_cpu(report: &mut RunReport, windows: &[f64]) {
+    for (window, seconds) in report.windows.iter_mut().zip(windows) {
+        window.cpu_seconds.insert("total".to_owned(), *seconds);
+    }
+    report.totals.cpu_seconds.insert("total".to_owned(), windows.iter().sum());
+}
+
+/// The report of a run that failed before its first window.
+pub fn failed(run_id: &str, pipeline: Option<&str>, fault: &Fault) -> RunReport {
+    let totals = WindowReport {
+        window: None,
+        status: Status::Failed,
+        error: Some(ErrorReport::from(fault)),
+        note: None,
+        rows_read: 0,
+        rows_written: 0,
+        rows_rejected: Default::default(),
+        bytes: 0,
+        files: 0,
+        path: None,
+        snapshot_id: None,
+        load_id: None,
+        seconds: Default::default(),
+        cpu_seconds: Default::default(),
+        peak_rss_bytes: memory::peak_rss_bytes(),
+        fault: None,
+    };
+    RunReport { run_id: run_id.to_owned(), pipeline: pipeline.map(str::to_owned), table: None, windows: Vec::new(), totals }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> RunReport {
+        let fault = Fault::new(Error::usage("wrong"));
+        let mut report = failed("018cc251", Some("trips"), &fault);
+        report.table = Some("raw.green_trips".to_owned());
+        let mut window = failed("x", None, &fault).totals;
+        window.window = Some("2024-01".to_owned());
+        window.status = Status::Loaded;
+        window.error = None;
+        (window.rows_read, window.rows_written, window.bytes, window.files) = (56_551, 56_500, 1 << 20, 1);
+        window.rows_rejected.insert("negative_amount".to_owned(), 51);
+        window.snapshot_id = Some(42);
+        window.seconds.insert("total".to_owned(), 0.5);
+        report.windows.push(window);
+        report
+    }
+
+    #[test]
+    fn people_see_what_happened() {
+        let mut report = report();
+        add_process_cpu(&mut report, &[0.75]);
+        let expected = "\
+raw.green_trips  run 018cc251
+  2024-01        loaded, 56,551 rows read, 56,500 written, 51 rejected, 1.0 MiB in 1 file, snapshot 42, 0.50 s, 0.75 s CPU
+                 rejected: negative_amount 51
+";
+        assert_eq!(text(&report), expected);
+    }
+
+    #[test]
+    fn machines_find_the_keys_of_the_contract() {
+        let json = json(&report()).unwrap();
+        let window = &json["windows"][0];
+        for part in [window, &json["totals"]] {
+            for key in [
+                "status", "error", "rows_read", "rows_written", "rows_rejected", "bytes", "files", "snapshot_id", "load_id", "seconds",
+                "cpu_seconds", "peak_rss_bytes",
+            ] {
+                assert!(part.get(key).is_some(), "{key}");
+            }
+        }
+        assert_eq!((window["status"].as_str(), window["error"].is_null()), (Some("loaded"), true));
+        assert_eq!(json["totals"]["error"]["code"], "LH0101");
+        assert_eq!(json["totals"]["error"]["message"], "wrong");
+    }
+
+    #[test]
+    fn words_are_those_of_the_json() {
+        use Status::*;
+        for status in [Loaded, AlreadyLoaded, NoData, NotPublished, Failed, Skipped] {
+            assert_eq!(serde_json::to_value(status).unwrap(), word(status));
+        }
+    }
+}

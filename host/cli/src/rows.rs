@@ -1,0 +1,123 @@
+//! Rows of a query on stdout: as a table for people, as CSV or JSON for machines.
+
+use std::io::{self, BufWriter, Write};
+
+use arrow::array::RecordBatch;
+use arrow::csv;
+use arrow::datatypes::SchemaRef;
+use arrow::json;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use lakehost_pipeline::Fault;
+
+use crate::args::RowFormat;
+use crate::error::Error;
+use crate::table::{Align, TextTable};
+
+/// Writes all rows, or the first `limit` of them as a table.
+///
+/// # Errors
+/// Those of the rows; `LH0501` when stdout takes no more.
+pub fn write(
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = Result<RecordBatch, Fault>>,
+    format: RowFormat,
+    limit: usize,
+) -> Result<(), Fault> {
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    match format {
+        RowFormat::Table => table(schema, batches, limit, out),
+        RowFormat::Csv => csv_rows(schema, batches, out),
+        RowFormat::Json => json_rows(batches, with_nulls().build::<_, json::writer::JsonArray>(out), b"\n"),
+        RowFormat::Jsonl => json_rows(batches, with_nulls().build::<_, json::writer::LineDelimited>(out), b""),
+    }
+}
+
+fn table(
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = Result<RecordBatch, Fault>>,
+    limit: usize,
+    mut out: impl Write,
+) -> Result<(), Fault> {
+    let headings = schema.fields().iter().map(|field| {
+        (field.name().as_str(), if field.data_type().is_numeric() { Align::Right } else { Align::Left })
+    });
+    let mut text = TextTable::new(headings);
+    let options = FormatOptions::new().with_null("NULL").with_display_error(true);
+    let (mut shown, mut more) = (0, false);
+    'rows: for batch in batches {
+        let batch = batch?;
+        let formatters: Vec<ArrayFormatter<'_>> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::Bug { what: "a value cannot be shown".to_owned(), cause: error.to_string() })?;
+        for row in 0..batch.num_rows() {
+            if shown == limit {
+                more = true;
+                break 'rows;
+            }
+            text.row(formatters.iter().map(|formatter| formatter.value(row).to_string()));
+            shown += 1;
+        }
+    }
+    let note = if more {
+        format!("the first {shown} rows; --limit 0 shows all, --format csv writes them\n")
+    } else {
+        format!("{shown} {}\n", if shown == 1 { "row" } else { "rows" })
+    };
+    ended(out.write_all(text.render().as_bytes()).and_then(|()| out.flush()))?;
+    let _ = io::stderr().write_all(note.as_bytes());
+    Ok(())
+}
+
+fn csv_rows(
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = Result<RecordBatch, Fault>>,
+    out: impl Write,
+) -> Result<(), Fault> {
+    if let Some(field) = schema.fields().iter().find(|field| field.data_type().is_nested()) {
+        return Err(Error::Usage {
+            message: format!("column {} has parts, and CSV has no place for them", field.name().escape_debug()),
+            hint: Some("use --format jsonl, or select the parts".to_owned()),
+        }
+        .into());
+    }
+    let mut writer = csv::WriterBuilder::new().with_header(true).build(out);
+    // The header also stands over no rows.
+    ended(writer.write(&RecordBatch::new_empty(schema.clone())).map_err(io::Error::other))?;
+    for batch in batches {
+        ended(writer.write(&batch?).map_err(io_error))?;
+    }
+    ended(writer.into_inner().flush())
+}
+
+/// A null is written: every row has the same keys.
+fn with_nulls() -> json::WriterBuilder {
+    json::WriterBuilder::new().with_explicit_nulls(true)
+}
+
+fn json_rows<W: Write, F: json::writer::JsonFormat>(
+    batches: impl Iterator<Item = Result<RecordBatch, Fault>>,
+    mut writer: json::Writer<W, F>,
+    end: &[u8],
+) -> Result<(), Fault> {
+    for batch in batches {
+        ended(writer.write(&batch?).map_err(io_error))?;
+    }
+    ended(writer.finish().map_err(io_error))?;
+    let mut out = writer.into_inner();
+    ended(out.write_all(end))?;
+    ended(out.flush())
+}
+
+fn io_error(error: arrow::error::ArrowError) -> io::Error {
+    match error {
+        arrow::error::ArrowError::IoError(_, error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+fn ended(result: io::Result<()>) -> Result<(), Fault> {
+    result.map_err(|source| Error::File { path: "standard output".to_owned(), action: "written", source }.into())
+}

@@ -1,0 +1,92 @@
+//! A warehouse that a command works in: its lake, opened, and the threads that the lake runs on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lakehost_lake::{LakeOptions, SqliteLake, snapshot_as_of};
+use lakehost_pipeline::Fault;
+use lakehost_pipeline::ports::TableName;
+use lakehost_query::{AsOf, OpenTable, Tables};
+use tokio::runtime::Runtime;
+
+use crate::config::resolve::Where;
+use crate::error::Error;
+use crate::progress;
+
+/// Threads for the lake's files and catalog: it waits more than it computes.
+const LAKE_THREADS: usize = 2;
+
+/// An opened lake. The runtime ends with it.
+pub struct Warehouse {
+    pub lake: SqliteLake,
+    _runtime: Arc<Runtime>,
+}
+
+impl Warehouse {
+    /// Opens the warehouse; folder and catalog are made when they are not there.
+    pub fn open(place: &Where) -> Result<Self, Fault> {
+        let runtime = runtime(LAKE_THREADS)?;
+        let clock = Arc::new(progress::now_ms);
+        let lake = SqliteLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
+        Ok(Self { lake, _runtime: runtime })
+    }
+
+    /// Opens a warehouse that is there, for a command that would find nothing in a new one.
+    pub fn open_existing(place: &Where) -> Result<Self, Fault> {
+        if !exists(&place.warehouse) {
+            return Err(Error::Usage {
+                message: format!("there is no warehouse {}", place.warehouse.display()),
+                hint: Some("name its folder with --warehouse DIR; `lakehost run` makes a new one".to_owned()),
+            }
+            .into());
+        }
+        Self::open(place)
+    }
+
+    /// The tables of the warehouse as a query sees them.
+    pub fn tables_as_of(self, as_of: Option<AsOf>) -> QueriedTables {
+        QueriedTables { warehouse: self, as_of }
+    }
+}
+
+/// Whether a folder holds a warehouse.
+pub fn exists(warehouse: &Path) -> bool {
+    warehouse.is_dir()
+}
+
+/// Threads for waiting on files, network and timers.
+pub fn runtime(threads: usize) -> Result<Arc<Runtime>, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("lakehost")
+        .enable_all()
+        .build()
+        .map(Arc::new)
+        .map_err(|error| Error::Bug { what: "no threads can be started".to_owned(), cause: error.to_string() })
+}
+
+/// The tables of a warehouse at one point in time.
+pub struct QueriedTables {
+    warehouse: Warehouse,
+    as_of: Option<AsOf>,
+}
+
+impl Tables for QueriedTables {
+    fn open(&self, name: &TableName) -> Result<Option<OpenTable>, Fault> {
+        let lake = &self.warehouse.lake;
+        if !lake.table_names(Some(&name.namespace))?.contains(name) {
+            return Ok(None);
+        }
+        let table = lake.open_table(name)?;
+        let as_of = self.as_of.map(|as_of| match as_of {
+            AsOf::Snapshot(id) => lakehost_lake::AsOf::Snapshot(id),
+            AsOf::TimeMs(ms) => lakehost_lake::AsOf::Time(ms),
+        });
+        let snapshot_id = as_of.map(|as_of| snapshot_as_of(&table, &as_of)).transpose()?;
+        Ok(Some(OpenTable { table, snapshot_id }))
+    }
+
+    fn names(&self) -> Result<Vec<TableName>, Fault> {
+        Ok(self.warehouse.lake.table_names(None)?)
+    }
+}

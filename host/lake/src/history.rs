@@ -1,0 +1,118 @@
+//! What happened to a table: its snapshots in order, and the one that was current at some time.
+
+use std::collections::{BTreeMap, HashSet};
+
+use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::table::Table;
+use lakehost_pipeline::ports::TableName;
+
+use crate::catalog::TableState;
+use crate::commit::recorded;
+use crate::error::{Error, Result};
+use crate::lake::SqliteLake;
+
+/// One snapshot of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    pub snapshot_id: i64,
+    pub parent_id: Option<i64>,
+    pub sequence_number: i64,
+    pub timestamp_ms: i64,
+    /// `append`, `overwrite`, `delete` or `replace`.
+    pub operation: String,
+    /// Part of the history of `main`.
+    pub on_main: bool,
+    /// Rows of the table; `None`: the writer did not say.
+    pub rows: Option<u64>,
+    pub rows_added: u64,
+    pub rows_deleted: u64,
+    pub files: Option<u64>,
+    pub files_added: u64,
+    pub files_deleted: u64,
+    pub bytes: Option<u64>,
+    /// What lakehost recorded (`load-id`, `run-id`, `window`, `plugins`, `source` …), without the prefix; empty for other writers.
+    pub load: BTreeMap<String, String>,
+}
+
+/// A point in the history of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    Snapshot(i64),
+    /// Milliseconds since 1970.
+    Time(i64),
+    /// A branch or tag.
+    Reference(String),
+}
+
+impl std::fmt::Display for AsOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Snapshot(id) => write!(f, "{id}"),
+            Self::Time(ms) => write!(f, "as old as {ms} ms since 1970"),
+            Self::Reference(name) => write!(f, "named `{}`", name.escape_debug()),
+        }
+    }
+}
+
+impl SqliteLake {
+    /// All snapshots of a table, oldest first.
+    pub fn snapshots(&self, name: &TableName) -> Result<Vec<SnapshotInfo>> {
+        Ok(snapshots(&self.state(name)?))
+    }
+}
+
+/// All snapshots, oldest first.
+#[must_use]
+pub fn snapshots(state: &TableState) -> Vec<SnapshotInfo> {
+    let main: HashSet<i64> = state.history().map(|snapshot| snapshot.snapshot_id()).collect();
+    // The metadata lists them in no order.
+    let mut found: Vec<SnapshotInfo> =
+        state.metadata.snapshots().map(|snapshot| info(snapshot, main.contains(&snapshot.snapshot_id()))).collect();
+    found.sort_by_key(|snapshot| (snapshot.sequence_number, snapshot.timestamp_ms, snapshot.snapshot_id));
+    found
+}
+
+fn info(snapshot: &SnapshotRef, on_main: bool) -> SnapshotInfo {
+    let summary = snapshot.summary();
+    let count = |name: &str| summary.additional_properties.get(name).and_then(|value| value.parse::<u64>().ok());
+    SnapshotInfo {
+        snapshot_id: snapshot.snapshot_id(),
+        parent_id: snapshot.parent_snapshot_id(),
+        sequence_number: snapshot.sequence_number(),
+        timestamp_ms: snapshot.timestamp_ms(),
+        operation: summary.operation.as_str().to_owned(),
+        on_main,
+        rows: count("total-records"),
+        rows_added: count("added-records").unwrap_or(0),
+        rows_deleted: count("deleted-records").unwrap_or(0),
+        files: count("total-data-files"),
+        files_added: count("added-data-files").unwrap_or(0),
+        files_deleted: count("deleted-data-files").unwrap_or(0),
+        bytes: count("total-files-size"),
+        load: recorded(summary).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+    }
+}
+
+/// The snapshot that a query as of some point reads.
+///
+/// # Errors
+/// `LH0101` when the table has none there.
+pub fn snapshot_as_of(table: &Table, as_of: &AsOf) -> Result<i64> {
+    find(table.metadata(), as_of)
+        .ok_or_else(|| Error::NoSnapshot { table: table.identifier().to_string(), wanted: as_of.to_string() })
+}
+
+fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
+    match as_of {
+        AsOf::Snapshot(id) => metadata.snapshot_by_id(*id).map(|snapshot| snapshot.snapshot_id()),
+        AsOf::Reference(name) => metadata.snapshot_for_ref(name).map(|snapshot| snapshot.snapshot_id()),
+        // The log says what was current when, rollbacks included.
+        AsOf::Time(ms) => metadata
+            .history()
+            .iter()
+            .rev()
+            .find(|entry| entry.timestamp_ms <= *ms)
+            .map(|entry| entry.snapshot_id)
+            .filter(|id| metadata.snapshot_by_id(*id).is_some()),
+    }
+}

@@ -1,0 +1,261 @@
+//! The lake: a warehouse folder and its catalog, as the pipeline sees it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use iceberg::table::Table;
+use iceberg::{NamespaceIdent, TableIdent};
+use lakehost_pipeline::Fault;
+use lakehost_pipeline::ports::{Lake, Load, LoadRecord, LoadState, TableInfo, TableName, Target};
+use rand::Rng;
+use tokio::runtime::Handle;
+
+use crate::catalog::{SqliteCatalog, SqliteOptions, TableState};
+use crate::commit::source_objects;
+use crate::core::{Clock, Core};
+use crate::error::{Error, Result};
+use crate::fail_point::FailPoints;
+use crate::intent::Intent;
+use crate::layout;
+use crate::load::LakeLoad;
+use crate::location::{Warehouse, check_run_id, data_folder};
+use crate::plan::Plan;
+use crate::process::Process;
+use crate::properties;
+use crate::resolve::{self, Ask, Resolution, Resolved};
+use crate::schema;
+use crate::store::{LocalStore, Store};
+
+/// Where a lake is and what it works with.
+#[derive(Clone)]
+pub struct LakeOptions {
+    /// A local folder; made when it is not there.
+    pub warehouse: PathBuf,
+    /// A path or a PyIceberg URI (`sqlite:////w/catalog.db`); none: `catalog.db` in the warehouse.
+    pub catalog_uri: Option<String>,
+    /// PyIceberg must be given the same name.
+    pub catalog_name: String,
+    /// A multi-threaded runtime; the methods of the lake block on it, so they must not be called from inside one.
+    pub runtime: Handle,
+    pub clock: Clock,
+    /// What was committed survives a power cut.
+    pub durable: bool,
+    pub fail_points: FailPoints,
+    /// Who writes intent records; tests play several processes.
+    pub process: Process,
+}
+
+impl LakeOptions {
+    /// The defaults: catalog `lakehost` in the warehouse, durable.
+    #[must_use]
+    pub fn new(warehouse: PathBuf, runtime: Handle, clock: Clock) -> Self {
+        Self {
+            warehouse,
+            catalog_uri: None,
+            catalog_name: "lakehost".to_owned(),
+            runtime,
+            clock,
+            durable: true,
+            fail_points: FailPoints::from_env(),
+            process: Process::current(),
+        }
+    }
+}
+
+impl fmt::Debug for LakeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LakeOptions")
+            .field("warehouse", &self.warehouse)
+            .field("catalog_name", &self.catalog_name)
+            .field("durable", &self.durable)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A local warehouse with a SQLite catalog. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqliteLake {
+    pub(crate) core: Arc<Core>,
+}
+
+impl SqliteLake {
+    /// Opens the lake; folder and catalog are made when they are not there.
+    ///
+    /// # Errors
+    /// `LH0501` the folder, `LH0601` the catalog, `LH0102` a setting that cannot be.
+    pub fn open(options: LakeOptions) -> Result<Self> {
+        let warehouse = Warehouse::open(&options.warehouse)?;
+        let store: Arc<dyn Store> = Arc::new(LocalStore::new(options.durable));
+        let catalog = SqliteOptions {
+            uri: options.catalog_uri.unwrap_or_else(|| warehouse.default_catalog().display().to_string()),
+            name: options.catalog_name,
+            durable: options.durable,
+        };
+        let opened = SqliteCatalog::open(&catalog, Arc::clone(&store), options.fail_points.clone());
+        let catalog = Arc::new(options.runtime.block_on(opened)?);
+        let core = Core {
+            warehouse,
+            io: store.file_io(),
+            store,
+            catalog,
+            clock: options.clock,
+            fail_points: options.fail_points,
+            process: options.process,
+            runtime: options.runtime,
+        };
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// The table as the catalog has it now.
+    pub fn state(&self, name: &TableName) -> Result<TableState> {
+        self.core.block_on(self.load(name))
+    }
+
+    pub(crate) async fn load(&self, name: &TableName) -> Result<TableState> {
+        match self.core.catalog.load(name).await? {
+            Some(state) => Ok(state),
+            None => {
+                let known = self.core.catalog.list_tables(None).await?;
+                Err(Error::NoTable {
+                    table: name.clone(),
+                    known: known.into_iter().take(20).map(|entry| entry.table.to_string()).collect(),
+                })
+            }
+        }
+    }
+
+    /// The table for the Iceberg library's readers.
+    pub fn open_table(&self, name: &TableName) -> Result<Table> {
+        self.core.block_on(async {
+            let state = self.load(name).await?;
+            let wrong = Error::iceberg("open", name);
+            Table::builder()
+                .identifier(TableIdent::new(NamespaceIdent::new(name.namespace.clone()), name.name.clone()))
+                .file_io(self.core.io.clone())
+                .metadata(state.metadata)
+                .metadata_location(state.metadata_location)
+                .runtime(iceberg::Runtime::current())
+                .build()
+                .map_err(wrong)
+        })
+    }
+
+    /// Finishes runs that ended without saying how: all, or one. Nothing is touched that a living process may be at.
+    pub fn resolve(&self, run_id: Option<&str>) -> Result<Vec<Resolved>> {
+        self.core.block_on(resolve::resolve(&self.core, Ask::User(run_id)))
+    }
+
+    /// Tidies up behind runs whose process is gone. Never in the way of the run that is about to begin.
+    async fn sweep(&self) {
+        match resolve::resolve(&self.core, Ask::Sweep).await {
+            Ok(resolved) => {
+                for run in resolved {
+                    match run.resolution {
+                        Resolution::InUse => {}
+                        Resolution::Landed { snapshot_id } => {
+                            tracing::info!(run_id = %run.run_id, snapshot_id, "an interrupted run had been committed");
+                        }
+                        Resolution::NotLanded { files_deleted } => {
+                            tracing::info!(run_id = %run.run_id, files_deleted, "tidied up behind an interrupted run");
+                        }
+                        Resolution::Unsure { reason } => {
+                            tracing::warn!(run_id = %run.run_id, %reason, "an interrupted run is left as it is");
+                        }
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "interrupted runs could not be looked at"),
+        }
+    }
+
+    fn info(&self, state: &TableState) -> Result<TableInfo> {
+        let (name, metadata) = (&state.name, &state.metadata);
+        let schema = metadata.current_schema();
+        Ok(TableInfo {
+            schema: schema::arrow_schema(name, schema)?,
+            partition: layout::beyond_window(name, schema, metadata.default_partition_spec())?,
+            properties: metadata
+                .properties()
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect::<BTreeMap<_, _>>(),
+            snapshot_id: state.main().map(|snapshot| snapshot.snapshot_id()),
+        })
+    }
+
+    fn start(&self, target: &Target, run_id: &str) -> Result<LakeLoad> {
+        check_run_id(run_id)?;
+        let state = self.core.block_on(async {
+            self.sweep().await;
+            self.core.catalog.load(&target.table).await
+        })?;
+        let plan = Plan::new(target, state, &self.core.warehouse.table(&target.table))?;
+        let state = plan.state();
+        let intent = Intent {
+            version: Intent::VERSION,
+            run_id: run_id.to_owned(),
+            namespace: target.table.namespace.clone(),
+            table: target.table.name.clone(),
+            location: plan.location().to_owned(),
+            data_folder: data_folder(plan.location(), target.window.as_ref()),
+            window: target.window.as_ref().map_or(properties::WHOLE, |window| window.key()).to_owned(),
+            snapshot_id: new_snapshot_id(state),
+            base_uuid: state.map(|state| state.metadata.uuid()),
+            base_snapshot_id: state.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id()),
+            process: self.core.process.clone(),
+            started_ms: (self.core.clock)(),
+        };
+        Ok(LakeLoad::new(Arc::clone(&self.core), target.clone(), plan, intent))
+    }
+
+    fn record(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>> {
+        let Some(state) = self.core.block_on(self.core.catalog.load(name))? else { return Ok(None) };
+        let Some((load_id, snapshot_id)) = properties::loaded(state.metadata.properties(), window_key) else {
+            return Ok(None);
+        };
+        let snapshot = state.metadata.snapshot_by_id(snapshot_id);
+        let recorded = |key: &str| {
+            let properties = &snapshot?.summary().additional_properties;
+            properties.get(key).cloned()
+        };
+        Ok(Some(LoadRecord {
+            load_id,
+            snapshot_id,
+            state: match snapshot {
+                None => LoadState::Expired,
+                Some(_) if state.is_on_main(snapshot_id) => LoadState::Present,
+                Some(_) => LoadState::RolledBack,
+            },
+            objects: snapshot.map(|snapshot| source_objects(snapshot.summary())).unwrap_or_default(),
+            plugins: recorded("lakehost.plugins").unwrap_or_default(),
+        }))
+    }
+}
+
+/// Positive, and not one that the table has.
+fn new_snapshot_id(state: Option<&TableState>) -> i64 {
+    let mut random = rand::rng();
+    loop {
+        let id = random.random_range(1..i64::MAX);
+        if state.is_none_or(|state| state.metadata.snapshot_by_id(id).is_none()) {
+            return id;
+        }
+    }
+}
+
+impl Lake for SqliteLake {
+    fn table(&self, name: &TableName) -> Result<Option<TableInfo>, Fault> {
+        let state = self.core.block_on(self.core.catalog.load(name))?;
+        Ok(state.as_ref().map(|state| self.info(state)).transpose()?)
+    }
+
+    fn last_load(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>, Fault> {
+        Ok(self.record(name, window_key)?)
+    }
+
+    fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault> {
+        Ok(Box::new(self.start(target, run_id)?))
+    }
+}

@@ -1,0 +1,195 @@
+//! Runs that ended without saying how: did their snapshot land?
+//!
+//! A file is deleted only when it is certain that no snapshot has it: the history of `main` reaches back without a gap to where the run
+//! began and does not list its snapshot, or, when snapshots have expired or were rolled back, no manifest of any snapshot names the file.
+
+use std::collections::HashSet;
+
+use lakehost_pipeline::ports::TableName;
+
+use crate::catalog::TableState;
+use crate::commit::{Manifests, REQUESTS};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::intent::Intent;
+use crate::location::{data_prefix, manifest_prefix, metadata_id};
+use crate::process::Life;
+use crate::properties;
+
+/// A record of a process that cannot be asked is left alone for so long.
+const AGE_MS: i64 = 72 * 3_600_000;
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// Its snapshot is in the table.
+    Landed { snapshot_id: i64 },
+    /// It is not; so many of its files were deleted.
+    NotLanded { files_deleted: usize },
+    /// Its process is at work, or may be.
+    InUse,
+    /// Cannot be told; everything is kept.
+    Unsure { reason: String },
+}
+
+/// A run that left a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub run_id: String,
+    /// `None`: the record cannot be read.
+    pub table: Option<TableName>,
+    pub resolution: Resolution,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// A run that is about to begin: only records whose process is gone, or that are old.
+    Sweep,
+    /// `lakehost resolve`: all, or one run, unless its process is known to be alive.
+    User(Option<&'a str>),
+}
+
+/// Resolves the records that `ask` is for.
+pub async fn resolve(core: &Core, ask: Ask<'_>) -> Result<Vec<Resolved>> {
+    let mut resolved = Vec::new();
+    for intent in Intent::all(core)? {
+        match intent {
+            Ok(intent) => {
+                if matches!(ask, Ask::User(Some(run_id)) if run_id != intent.run_id) {
+                    continue;
+                }
+                let resolution =
+                    if may_touch(core, ask, &intent) { one(core, &intent).await? } else { Resolution::InUse };
+                resolved.push(Resolved { run_id: intent.run_id.clone(), table: Some(intent.table_name()), resolution });
+            }
+            Err((location, reason)) => {
+                resolved.push(Resolved { run_id: location, table: None, resolution: Resolution::Unsure { reason } })
+            }
+        }
+    }
+    Ok(resolved)
+}
+
+fn may_touch(core: &Core, ask: Ask<'_>, intent: &Intent) -> bool {
+    match (intent.process.life(&core.process), ask) {
+        (Life::Alive, _) => false,
+        (Life::Gone, _) => true,
+        (Life::Unknown, Ask::User(run_id)) => run_id.is_some() || is_old(core, intent),
+        (Life::Unknown, Ask::Sweep) => is_old(core, intent),
+    }
+}
+
+fn is_old(core: &Core, intent: &Intent) -> bool {
+    (core.clock)().saturating_sub(intent.started_ms) > AGE_MS
+}
+
+async fn one(core: &Core, intent: &Intent) -> Result<Resolution> {
+    let Some(state) = find(core, intent).await? else {
+        return Ok(without_table(core, intent));
+    };
+    let listed = state.metadata.snapshot_by_id(intent.snapshot_id).is_some();
+    let recorded = properties::loaded(state.metadata.properties(), &intent.window)
+        .is_some_and(|(_, snapshot_id)| snapshot_id == intent.snapshot_id);
+    if listed || recorded {
+        intent.remove(core);
+        return Ok(Resolution::Landed { snapshot_id: intent.snapshot_id });
+    }
+    let files = files(core, intent, Some(&state))?;
+    if !is_gapless(&state, intent) {
+        let referenced = referenced(core, &state).await?;
+        if files.iter().any(|file| referenced.contains(file)) {
+            intent.remove(core);
+            return Ok(Resolution::Landed { snapshot_id: intent.snapshot_id });
+        }
+    }
+    Ok(not_landed(core, intent, files))
+}
+
+/// The run's table, also when it was renamed.
+async fn find(core: &Core, intent: &Intent) -> Result<Option<TableState>> {
+    if let Some(state) = core.catalog.load(&intent.table_name()).await?
+        && state.metadata.location() == intent.location
+    {
+        return Ok(Some(state));
+    }
+    let folder = format!("{}/", intent.location);
+    for entry in core.catalog.list_tables(None).await? {
+        if entry.metadata_location.starts_with(&folder) {
+            return core.catalog.load(&entry.table).await;
+        }
+    }
+    Ok(None)
+}
+
+/// No table has the folder: a table that the run was to make was never born; one that there was is gone, and its files are its own matter.
+fn without_table(core: &Core, intent: &Intent) -> Resolution {
+    match files(core, intent, None) {
+        Ok(files) if files.is_empty() || intent.base_uuid.is_none() => not_landed(core, intent, files),
+        Ok(_) => Resolution::Unsure { reason: format!("table {} is no longer in the catalog", intent.table_name()) },
+        Err(error) => Resolution::Unsure { reason: error.to_string() },
+    }
+}
+
+fn not_landed(core: &Core, intent: &Intent, files: Vec<String>) -> Resolution {
+    let files_deleted = files.len();
+    core.forget(files);
+    intent.remove(core);
+    Resolution::NotLanded { files_deleted }
+}
+
+/// Whether `main` leads back to where the run began with no snapshot missing on the way.
+fn is_gapless(state: &TableState, intent: &Intent) -> bool {
+    if intent.base_uuid.is_some_and(|uuid| uuid != state.metadata.uuid()) {
+        return false;
+    }
+    match intent.base_snapshot_id {
+        Some(base) => state.is_on_main(base),
+        None => state.history().last().is_none_or(|oldest| oldest.parent_snapshot_id().is_none()),
+    }
+}
+
+/// Every file of the run that is there: data files, manifests, metadata files that are not the table's.
+fn files(core: &Core, intent: &Intent, state: Option<&TableState>) -> Result<Vec<String>> {
+    let list = |folder: &str| core.store.list(folder).map_err(Error::store("list", folder));
+    let metadata_folder = format!("{}/metadata", intent.location);
+    let (data, manifests) = (data_prefix(&intent.run_id), manifest_prefix(&intent.run_id, intent.snapshot_id));
+    let ids: Vec<String> =
+        (1..=REQUESTS).map(|request| format!("-{}.metadata.json", metadata_id(intent.snapshot_id, request))).collect();
+    let mut in_use: HashSet<&str> = HashSet::new();
+    if let Some(state) = state {
+        in_use.insert(&state.metadata_location);
+        in_use.extend(state.metadata.metadata_log().iter().map(|entry| entry.metadata_file.as_str()));
+    }
+    let mut found = Vec::new();
+    for file in list(&intent.data_folder)? {
+        if file.name.starts_with(&data) {
+            found.push(file.location);
+        }
+    }
+    for file in list(&metadata_folder)? {
+        let ours = file.name.starts_with(&manifests) || ids.iter().any(|id| file.name.ends_with(id));
+        if ours && !in_use.contains(file.location.as_str()) {
+            found.push(file.location);
+        }
+    }
+    Ok(found)
+}
+
+/// Everything that any snapshot of the table refers to.
+async fn referenced(core: &Core, state: &TableState) -> Result<HashSet<String>> {
+    let manifests = Manifests::new(core.io.clone());
+    let mut paths = HashSet::new();
+    for snapshot in state.metadata.snapshots() {
+        paths.insert(snapshot.manifest_list().to_owned());
+        for manifest in manifests.list(&state.metadata, Some(snapshot)).await? {
+            if !paths.insert(manifest.manifest_path.clone()) {
+                continue;
+            }
+            for entry in manifests.load(&manifest).await?.entries() {
+                paths.insert(entry.file_path().to_owned());
+            }
+        }
+    }
+    Ok(paths)
+}

@@ -1,0 +1,169 @@
+//! `table list`, `show`, `drop` and `adopt`.
+
+use std::collections::BTreeMap;
+
+use lakehost_pipeline::ports::{Owner, TableName};
+use uuid::Uuid;
+
+use crate::catalog::{Base, Outcome, TableChange, TableState};
+use crate::error::{Error, Result};
+use crate::history::{SnapshotInfo, snapshots};
+use crate::lake::SqliteLake;
+use crate::properties;
+
+/// One line of `table list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableLine {
+    pub table: TableName,
+    /// The newest snapshot of `main`.
+    pub head: Option<SnapshotInfo>,
+    pub snapshots: usize,
+    pub owner: Option<String>,
+    /// Why nothing more is known of the table; other tables are listed all the same.
+    pub problem: Option<String>,
+}
+
+/// A column of `table show`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnLine {
+    pub field_id: i32,
+    pub name: String,
+    /// In Iceberg's words.
+    pub data_type: String,
+    pub required: bool,
+}
+
+/// Everything of `table show`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableDetails {
+    pub table: TableName,
+    pub uuid: Uuid,
+    pub format_version: u8,
+    pub location: String,
+    pub metadata_location: String,
+    pub columns: Vec<ColumnLine>,
+    /// The default spec: `identity(_lakehost_window)`, `bucket[16](id)`.
+    pub partition: Vec<String>,
+    pub properties: BTreeMap<String, String>,
+    pub head: Option<SnapshotInfo>,
+    pub snapshots: usize,
+}
+
+/// What `table drop` did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    pub location: String,
+    /// Files of a table outside the warehouse, or shared with another table, are left alone.
+    pub files_deleted: bool,
+}
+
+fn head(state: &TableState) -> Option<SnapshotInfo> {
+    let id = state.main()?.snapshot_id();
+    snapshots(state).into_iter().find(|snapshot| snapshot.snapshot_id == id)
+}
+
+impl SqliteLake {
+    /// Namespaces, by name.
+    pub fn namespaces(&self) -> Result<Vec<String>> {
+        self.core.block_on(self.core.catalog.list_namespaces())
+    }
+
+    /// Names of the tables of a namespace, or of all.
+    pub fn table_names(&self, namespace: Option<&str>) -> Result<Vec<TableName>> {
+        let entries = self.core.block_on(self.core.catalog.list_tables(namespace))?;
+        Ok(entries.into_iter().map(|entry| entry.table).collect())
+    }
+
+    /// The tables of a namespace, or of all.
+    pub fn list(&self, namespace: Option<&str>) -> Result<Vec<TableLine>> {
+        Ok(self
+            .table_names(namespace)?
+            .into_iter()
+            .map(|table| match self.state(&table) {
+                Ok(state) => TableLine {
+                    table,
+                    head: head(&state),
+                    snapshots: state.metadata.snapshots().len(),
+                    owner: state.metadata.properties().get(properties::OWNER).cloned(),
+                    problem: None,
+                },
+                Err(error) => {
+                    TableLine { table, head: None, snapshots: 0, owner: None, problem: Some(error.to_string()) }
+                }
+            })
+            .collect())
+    }
+
+    /// One table in full.
+    pub fn describe(&self, name: &TableName) -> Result<TableDetails> {
+        let state = self.state(name)?;
+        let metadata = &state.metadata;
+        let schema = metadata.current_schema();
+        Ok(TableDetails {
+            table: name.clone(),
+            uuid: metadata.uuid(),
+            format_version: metadata.format_version() as u8,
+            location: metadata.location().to_owned(),
+            metadata_location: state.metadata_location.clone(),
+            columns: schema
+                .as_struct()
+                .fields()
+                .iter()
+                .map(|field| ColumnLine {
+                    field_id: field.id,
+                    name: field.name.clone(),
+                    data_type: field.field_type.to_string(),
+                    required: field.required,
+                })
+                .collect(),
+            partition: metadata
+                .default_partition_spec()
+                .fields()
+                .iter()
+                .map(|field| {
+                    let column = schema.name_by_field_id(field.source_id).unwrap_or("?");
+                    format!("{}({column})", field.transform)
+                })
+                .collect(),
+            properties: metadata.properties().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            head: head(&state),
+            snapshots: metadata.snapshots().len(),
+        })
+    }
+
+    /// Removes a table from the catalog, then its files.
+    pub fn drop_table(&self, name: &TableName) -> Result<Dropped> {
+        let state = self.state(name)?;
+        let location = state.metadata.location().to_owned();
+        let shared = self.core.block_on(async {
+            if !self.core.catalog.drop_table(&state).await? {
+                return Err(Error::TableShape {
+                    table: name.clone(),
+                    detail: "changed while it was about to be dropped".to_owned(),
+                    hint: Some(format!("`lakehost table show {name}` shows it as it is now")),
+                });
+            }
+            let folder = format!("{location}/");
+            let others = self.core.catalog.list_tables(None).await?;
+            Ok(others.iter().any(|other| other.metadata_location.starts_with(&folder)))
+        })?;
+        let files_deleted = !shared && self.core.warehouse.owns(&location);
+        if files_deleted {
+            self.core.store.delete_folder(&location).map_err(Error::store("delete", &location))?;
+        }
+        Ok(Dropped { location, files_deleted })
+    }
+
+    /// Makes a table the property of another load.
+    pub fn adopt(&self, name: &TableName, owner: &Owner) -> Result<()> {
+        let state = self.state(name)?;
+        let change = TableChange::build(name, Base::Existing(state), Vec::new(), Uuid::new_v4(), |builder| {
+            builder.set_properties(properties::owner_properties(owner))
+        })?;
+        match self.core.block_on(self.core.catalog.commit(&[change]))? {
+            Outcome::Landed => Ok(()),
+            Outcome::Conflict => Err(Error::Busy { table: name.clone(), attempts: 1 }),
+            Outcome::Unknown(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Whole statements over a real Iceberg table: two appends of three rows, written by the iceberg crate's own writer.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::util::pretty::pretty_format_batches;
+use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::io::LocalFsStorageFactory;
+use iceberg::memory::{MEMORY_CATALOG_WAREHOUSE, MemoryCatalogBuilder};
+use iceberg::spec::{DataFileFormat, NestedField, PrimitiveType, Schema, Type};
+use iceberg::table::Table;
+use iceberg::transaction::{ApplyTransactionAction, Transaction};
+use iceberg::writer::base_writer::data_file_writer::DataFileWriterBuilder;
+use iceberg::writer::file_writer::ParquetWriterBuilder;
+use iceberg::writer::file_writer::location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator};
+use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
+use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
+use iceberg::{Catalog, CatalogBuilder, NamespaceIdent, TableCreation};
+use lakehost_pipeline::ports::TableName;
+use parquet::file::properties::WriterProperties;
+
+use super::*;
+
+struct Fixture {
+    table: Table,
+    first_snapshot: i64,
+    /// Reads the state of the first snapshot instead of the current one.
+    as_of_first: bool,
+    opened: RefCell<Vec<String>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Tables for &Fixture {
+    fn open(&self, name: &TableName) -> Result<Option<OpenTable>> {
+        self.opened.borrow_mut().push(name.to_string());
+        let snapshot_id = self.as_of_first.then_some(self.first_snapshot);
+        Ok((name.to_string() == "raw.trips").then(|| OpenTable { table: self.table.clone(), snapshot_id }))
+    }
+
+    fn names(&self) -> Result<Vec<TableName>> {
+        Ok(["raw.trips", "raw.Zones"].iter().filter_map(|name| TableName::parse(name).ok()).collect())
+    }
+}
+
+fn fixture() -> Fixture {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let made = runtime.block_on(async {
+        let catalog = MemoryCatalogBuilder::default()
+            .with_storage_factory(Arc::new(LocalFsStorageFactory))
+            .load("m", HashMap::from([(MEMORY_CATALOG_WAREHOUSE.to_owned(), folder.path().display().to_string())]))
+            .await?;
+        let namespace = NamespaceIdent::new("raw".to_owned());
+        catalog.create_namespace(&namespace, HashMap::new()).await?;
+        let field = |id, name: &str, primitive| Arc::new(NestedField::optional(id, name, Type::Primitive(primitive)));
+        let schema = Schema::builder()
+            .with_fields([
+                field(1, "VendorID", PrimitiveType::Int),
+                field(2, "fare", PrimitiveType::Double),
+                field(3, "flag", PrimitiveType::String),
+            ])
+            .build()?;
+        let creation = TableCreation::builder().name("trips".to_owned()).schema(schema).build();
+        let table = catalog.create_table(&namespace, creation).await?;
+        let table = append(&catalog, table, "a", [Some(1), Some(2), None]).await?;
+        let first_snapshot = table.metadata().current_snapshot_id();
+        let table = append(&catalog, table, "b", [Some(3), Some(4), Some(5)]).await?;
+        Ok::<_, iceberg::Error>((table, first_snapshot.unwrap_or_default()))
+    });
+    let (table, first_snapshot) = made.unwrap();
+    // The runtime that the table came with is gone before the first query.
+    Fixture { table, first_snapshot, as_of_first: false, opened: RefCell::default(), _folder: folder }
+}
+
+async fn append(catalog: &impl Catalog, table: Table, name: &str, vendors: [Option<i32>; 3]) -> iceberg::Result<Table> {
+    let schema = table.metadata().current_schema().clone();
+    let files = RollingFileWriterBuilder::new_with_default_file_size(
+        ParquetWriterBuilder::new(WriterProperties::default(), schema.clone()),
+        table.file_io().clone(),
+        DefaultLocationGenerator::new(table.metadata())?,
+        DefaultFileNameGenerator::new(name.to_owned(), None, DataFileFormat::Parquet),
+    );
+    let mut writer = DataFileWriterBuilder::new(files).build(None).await?;
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from(vendors.to_vec())),
+        Arc::new(Float64Array::from(vec![Some(1.5), None, Some(f64::NAN)])),
+        Arc::new(StringArray::from(vec![Some("Y"), Some("N"), None])),
+    ];
+    writer.write(RecordBatch::try_new(Arc::new(schema_to_arrow_schema(&schema)?), columns)?).await?;
+    let transaction = Transaction::new(&table);
+    let transaction = transaction.fast_append().add_data_files(writer.close().await?).apply(transaction)?;
+    transaction.commit(catalog).await
+}
+
+fn answer(fixture: &Fixture, sql: &str) -> String {
+    let session = Session::new(fixture, None).unwrap();
+    let rows = session.query(sql).and_then(|rows| rows.collect::<Result<Vec<RecordBatch>>>());
+    match rows {
+        Ok(batches) => {
+            let text = pretty_format_batches(&batches).unwrap().to_string();
+            let lines = text.lines().filter(|line| line.starts_with('|'));
+            lines.map(|line| line.split_whitespace().collect::<String>()).collect::<Vec<_>>().join(" ")
+        }
+        Err(fault) => format!("{}: {fault}; {}", fault.code(), fault.hint().unwrap_or_default()),
+    }
+}
+
+#[test]
+fn statements_are_answered() {
+    let fixture = fixture();
+    let table = [
+        ("select count(*) as n from raw.trips", "|n| |6|"),
+        ("select count(*) as n from lakehost.raw.trips where fare > 1", "|n| |4|"),
+        ("select sum(\"VendorID\") as s from raw.trips where \"VendorID\" >= 3", "|s| |12|"),
+        ("select vendorid from raw.trips where VendorID in (2, 4) order by 1", "|VendorID| |2| |4|"),
+        ("select count(*) as n from raw.trips t where t.vendorId is null", "|n| |1|"),
+        ("with x as (select flag from raw.trips) select count(*) as n from x where flag = 'Y'", "|n| |2|"),
+        ("select flag, VendorID from raw.trips where VendorID between 3 and 4 order by vendorid limit 1", "|flag|VendorID| |Y|3|"),
+        ("select 1 + 1 as two", "|two| |2|"),
+    ];
+    for (sql, expected) in table {
+        assert_eq!(answer(&fixture, sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn only_named_tables_are_opened() {
+    let fixture = fixture();
+    answer(&fixture, "select 1");
+    answer(&fixture, "with raw2 as (select * from raw.trips) select * from raw2 a join raw.trips b on a.fare = b.fare");
+    assert_eq!(*fixture.opened.borrow(), ["raw.trips"]);
+}
+
+#[test]
+fn an_older_state_is_read() {
+    let mut fixture = fixture();
+    fixture.as_of_first = true;
+    assert_eq!(answer(&fixture, "select count(*) as n, max(vendorid) as m from raw.trips"), "|n|m| |3|2|");
+}
+
+#[test]
+fn mistakes_are_named() {
+    let fixture = fixture();
+    let table = [
+        ("select * from raw.trisp", "LH0107: no table `raw.trisp`; did you mean `raw.trips`?"),
+        ("select * from trips", "LH0107: no table `trips`; did you mean `raw.trips`?"),
+        ("select * from raw.zones", "LH0107: no table `raw.zones`; did you mean `raw.\"Zones\"`?"),
+        ("select * from other.raw.trips", "LH0107: no table `other.raw.trips`; did you mean `raw.trips`?"),
+        ("select fares from raw.trips", "LH0107: no column `fares`; did you mean `fare`?"),
+        ("select venderid from raw.trips", "LH0107: no column `venderid`; did you mean `\"VendorID\"`?"),
+    ];
+    for (sql, expected) in table {
+        assert_eq!(answer(&fixture, sql), expected, "{sql}");
+    }
+    for sql in ["selekt 1", "select 1; select 2", "", "select 1/0", "select cast('x' as int)"] {
+        let got = answer(&fixture, sql);
+        assert!(got.starts_with("LH0107: "), "{sql}: {got}");
+    }
+    for sql in ["drop table raw.trips", "insert into raw.trips values (1, 2.0, 'x')", "create table t as select 1", "set x = 1"] {
+        let got = answer(&fixture, sql);
+        assert!(got.starts_with("LH0107: `query` only reads"), "{sql}: {got}");
+    }
+}
+
+#[test]
+fn a_lost_file_is_told_apart() {
+    let fixture = fixture();
+    let data = fixture._folder.path().join("raw/trips/data");
+    for entry in std::fs::read_dir(data).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let got = answer(&fixture, "select sum(fare) from raw.trips");
+    assert!(got.starts_with("LH0502: table raw.trips cannot be read"), "{got}");
+    assert_eq!(answer(&fixture, "select 1 as one"), "|one| |1|");
+}

@@ -1,0 +1,143 @@
+//! `cargo xtask bench`: the bars of docs/benchmarks.md, lakehost and its peers in the same rounds on the same files.
+//!
+//! Every job is a whole process, started fresh and measured by the kernel's own accounting; a round runs each job once, in an order of its own.
+//! All files come from one local HTTP server. A job whose row or reject counts differ from the others' fails the bench: speed of wrong rows is
+//! no figure.
+
+mod bars;
+mod jobs;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::args::Args;
+use crate::process::{self, Output};
+use crate::serve::Serving;
+use crate::workspace::Workspace;
+use crate::{plugins, python, wasm_target};
+
+use jobs::{Job, Jobs, Sample};
+
+const REQUIREMENTS: &str = "bench/requirements.txt";
+const GENUINE_ROWS: u64 = 2_964_624;
+const SEED: u64 = 1;
+/// Counts in the name of the folder: raise it when the generator writes other bytes.
+const GENERATOR: u32 = 1;
+pub const BARS: [&str; 5] = ["P1", "P2", "P4", "P5", "P6"];
+
+/// What to run.
+struct Wanted {
+    bars: Vec<String>,
+    rounds: usize,
+    rows: u64,
+    write: bool,
+}
+
+/// The verb.
+pub fn run(workspace: &Workspace, mut args: Args) -> Result<()> {
+    let only: Option<String> = args.value("--only")?;
+    let bars: Vec<String> = match only {
+        Some(list) => list.split(',').map(|bar| bar.trim().to_uppercase()).collect(),
+        None => BARS.map(str::to_owned).to_vec(),
+    };
+    if let Some(wrong) = bars.iter().find(|bar| !BARS.contains(&bar.as_str())) {
+        bail!("no bar `{wrong}`: {}", BARS.join(", "));
+    }
+    let wanted = Wanted {
+        bars,
+        rounds: args.value("--rounds")?.unwrap_or(5),
+        rows: args.value("--rows")?.unwrap_or(GENUINE_ROWS),
+        write: args.flag("--write"),
+    };
+    args.finish()?;
+    if wanted.rounds == 0 {
+        bail!("--rounds wants at least 1");
+    }
+    wasm_target::ensure(workspace, &Output::Inherit)?;
+    plugins::build(workspace, &Output::Inherit)?;
+    measure(workspace, &wanted)
+}
+
+/// All bars, as `cargo xtask test --full` runs them: everything is built by then.
+pub fn gate(workspace: &Workspace) -> Result<()> {
+    println!();
+    measure(workspace, &Wanted { bars: BARS.map(str::to_owned).to_vec(), rounds: 5, rows: GENUINE_ROWS, write: false })
+}
+
+fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
+    let build = |features: &str| {
+        let bins = ["--bin", "lakehost", "--bin", "tlc-months"];
+        let mut build = workspace.cargo(&["build", "--release", "--workspace", "--features", features]);
+        process::run(build.args(bins), &Output::Inherit)
+    };
+    let native = workspace.scratch("bench")?.join("lakehost-native");
+    if wanted.bars.iter().any(|bar| bar == "P4") {
+        build("xtask/generator,lakehost/native-cleaner")?;
+        std::fs::copy(workspace.lakehost(), &native).with_context(|| format!("cannot write {}", native.display()))?;
+    }
+    build("xtask/generator")?;
+    let jobs = Jobs {
+        lakehost: workspace.lakehost(),
+        native,
+        python: python::ensure(workspace, REQUIREMENTS, &Output::Inherit)?,
+        scripts: workspace.root.join("bench"),
+        scratch: workspace.scratch("bench/runs")?,
+        serving: Serving::start(&months(workspace, wanted)?)?,
+    };
+    let machine = report::Machine::look(&jobs)?;
+    let chosen = jobs.chosen(&wanted.bars);
+    let mut samples: Vec<(Job, Vec<Sample>)> = chosen.into_iter().map(|job| (job, Vec::new())).collect();
+
+    println!("warming up: caches, compiled components, the files themselves");
+    for (job, _) in &samples {
+        jobs.run(job)?;
+    }
+    println!("checking that all tables hold the same rows");
+    let sums = jobs.equal_tables(samples.iter().map(|(job, _)| job))?;
+    for round in 0..wanted.rounds {
+        // Another job first in every round, so that nobody always runs behind the same neighbour.
+        let count = samples.len();
+        for step in 0..count {
+            let at = (round + step) % count;
+            let sample = jobs.run(&samples[at].0)?;
+            println!(
+                "round {} {:<22} {:>7.2} s wall {:>6.2} s user",
+                round + 1,
+                samples[at].0.id,
+                sample.cost.wall_s,
+                sample.cost.user_s
+            );
+            samples[at].1.push(sample);
+        }
+    }
+    jobs::equal_counts(&samples)?;
+    let results = bars::judge(&samples, &wanted.bars);
+    let text = report::markdown(&machine, wanted.rounds, wanted.rows, &samples, &results, &sums);
+    println!("\n{text}");
+    if wanted.write {
+        let page = workspace.root.join("docs/benchmarks.md");
+        report::write(&page, &text)?;
+        println!("written to {}", page.display());
+    }
+    Ok(())
+}
+
+/// The folder with twelve generated months; made once for a seed and a number of rows.
+fn months(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
+    let folder = workspace.scratch(&format!("bench/months-v{GENERATOR}-seed{SEED}-{}", wanted.rows))?;
+    let last = if wanted.bars.iter().any(|bar| bar == "P5") { 12 } else { 1 };
+    let missing: Vec<String> = (1..=last)
+        .map(|month| format!("2024-{month:02}"))
+        .filter(|month| !folder.join(format!("yellow_tripdata_{month}.parquet")).exists())
+        .collect();
+    if !missing.is_empty() {
+        println!("generating {} months of {} rows", missing.len(), wanted.rows);
+        let mut command = std::process::Command::new(workspace.target.join("release/tlc-months"));
+        command.arg(workspace.root.join("examples/nyc_taxi/data")).arg(&folder).arg(missing.join(","));
+        command.args(["--rows", &wanted.rows.to_string(), "--seed", &SEED.to_string()]);
+        process::run(&mut command, &Output::Inherit).context("no months to measure with")?;
+    }
+    Ok(folder)
+}
