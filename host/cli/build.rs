@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -58,7 +60,7 @@ fn error_pages(folder: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(fs::write(out.join("error_pages.rs"), text)?)
 }
 
-/// `components.rs`: the components in the folder that `LAKEHOST_COMPONENTS_DIR` names; none without it.
+/// `components.rs`: the components in the folder that `LAKEHOST_COMPONENTS_DIR` names, with their digests; none without it.
 fn components(out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=LAKEHOST_COMPONENTS_DIR");
     let mut text = String::from("&[\n");
@@ -71,7 +73,9 @@ fn components(out: &Path) -> Result<(), Box<dyn Error>> {
             if !path.is_file() {
                 return Err(format!("LAKEHOST_COMPONENTS_DIR has no {name}").into());
             }
-            writeln!(text, "    ({name:?}, include_bytes!({path:?})),")?;
+            let digest = Sha256::digest(fs::read(&path)?);
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(text, "    ({name:?}, {hex:?}, include_bytes!({path:?})),")?;
         }
     }
     text.push_str("]\n");

@@ -98,7 +98,7 @@ fn source_that_floods_the_log() -> Result<()> {
 fn source_whose_read_never_returns() -> Result<()> {
     let bench = Bench::serving(&["green_tripdata_2024-01.parquet"])?;
     let path = "/green_tripdata_2024-01.parquet";
-    bench.server.fault(path, lakehost_server::Fault::SlowBody { bytes_per_second: 1, times: u32::MAX });
+    bench.server.fault(path, lakehost_server::Fault::StallAfter(1_000, Duration::from_secs(30)));
     let plugin = component("rogue_source").display().to_string();
     let url = bench.url();
     let target = format!("url={url}green_tripdata_2024-01.parquet");

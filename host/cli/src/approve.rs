@@ -40,23 +40,16 @@ pub struct Petition<'a> {
     pub digest: &'a str,
     /// Whether this binary vouches for it.
     pub known: bool,
-    /// What it asks for, as `--allow` writes it: a URL prefix, `clock`, `random`.
-    pub asks: &'a [String],
-    /// What the operator gave beforehand.
-    pub allow: &'a [String],
+    /// What it asks for and `--allow` does not cover, as `--allow` writes it: a URL prefix, `clock`, `random`.
+    pub missing: &'a [String],
 }
 
-/// Settles what a plugin may reach: all that it asks for, or nothing runs.
+/// Settles whether a plugin may reach all that it asks for; if not, nothing runs.
 ///
 /// # Errors
 /// `LH0802` with the flags that would grant what is missing.
-pub fn settle(
-    petition: &Petition<'_>,
-    covers: impl Fn(&str, &str) -> bool,
-    operator: &mut dyn Operator,
-) -> Result<(), Error> {
-    let given = |ask: &String| petition.allow.iter().any(|grant| covers(grant, ask));
-    let missing: Vec<String> = petition.asks.iter().filter(|ask| !given(ask)).cloned().collect();
+pub fn settle(petition: &Petition<'_>, operator: &mut dyn Operator) -> Result<(), Error> {
+    let missing = petition.missing;
     if petition.known || missing.is_empty() {
         return Ok(());
     }
@@ -73,7 +66,7 @@ pub fn settle(
             return Ok(());
         }
     }
-    Err(Error::Unapproved { plugin: petition.plugin.to_owned(), missing, refused })
+    Err(Error::Unapproved { plugin: petition.plugin.to_owned(), missing: missing.to_vec(), refused })
 }
 
 #[cfg(test)]
@@ -95,31 +88,28 @@ mod tests {
 
     #[test]
     fn strangers_need_a_yes() {
-        let asks = ["https://a/x".to_owned(), "clock".to_owned()];
-        let all = ["https://a/".to_owned(), "clock".to_owned()];
-        let some = ["clock".to_owned()];
-        let covers = |grant: &str, ask: &str| ask.starts_with(grant);
+        let some = ["https://a/x".to_owned(), "clock".to_owned()];
         let table: [(bool, &[String], Option<bool>, bool); 7] = [
-            (true, &[], None, true),
-            (false, &all, None, true),
+            (true, &some, None, true),
+            (true, &some, Some(false), true),
+            (false, &[], None, true),
+            (false, &[], Some(false), true),
             (false, &some, None, false),
             (false, &some, Some(true), true),
             (false, &some, Some(false), false),
-            (false, &[], None, false),
-            (false, &[], Some(true), true),
         ];
-        for (known, allow, person, expected) in table {
-            let petition = Petition { plugin: "p@1", digest: "00", known, asks: &asks, allow };
-            let settled = settle(&petition, covers, &mut Person(person));
-            assert_eq!(settled.is_ok(), expected, "{known} {allow:?} {person:?}");
+        for (known, missing, person, expected) in table {
+            let petition = Petition { plugin: "p@1", digest: "00", known, missing };
+            let settled = settle(&petition, &mut Person(person));
+            assert_eq!(settled.is_ok(), expected, "{known} {missing:?} {person:?}");
         }
     }
 
     #[test]
     fn the_refusal_names_the_flags() {
-        let asks = ["https://a/x".to_owned(), "clock".to_owned()];
-        let petition = Petition { plugin: "p@1", digest: "00", known: false, asks: &asks, allow: &[] };
-        let error = settle(&petition, |_, _| false, &mut Person(None)).unwrap_err();
+        let missing = ["https://a/x".to_owned(), "clock".to_owned()];
+        let petition = Petition { plugin: "p@1", digest: "00", known: false, missing: &missing };
+        let error = settle(&petition, &mut Person(None)).unwrap_err();
         assert_eq!(error.code().0, "LH0802");
         assert_eq!(error.hint().as_deref(), Some("if you trust it, add --allow https://a/x --allow clock"));
     }

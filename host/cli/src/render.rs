@@ -1,10 +1,10 @@
-//! The one place that turns a fault into text for people, or into JSON for machines.
+//! The one place that turns a fault into text for people. (For machines it is `ErrorReport`, in the report of a run.)
 //!
 //! Much of what a fault says comes from strangers (plugins, servers, files): control characters are shown as escapes, never obeyed.
 
 use std::fmt::Write as _;
 
-use lakehost_pipeline::{ErrorReport, Fault};
+use lakehost_pipeline::Fault;
 
 /// Longest line of foreign text that is shown.
 const LINE_CHARACTERS: usize = 2_000;
@@ -57,11 +57,6 @@ pub fn fault(fault: &Fault, colour: Colour) -> String {
     text
 }
 
-/// A fault as machines read it.
-pub fn fault_json(fault: &Fault) -> serde_json::Value {
-    serde_json::to_value(ErrorReport::from(fault)).unwrap_or(serde_json::Value::Null)
-}
-
 /// Foreign text on one line: control characters and direction marks as escapes, cut when it is endless.
 pub fn line(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -83,7 +78,7 @@ fn is_unsafe(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lakehost_pipeline::{Code, Diagnostic};
+    use lakehost_pipeline::{Code, Diagnostic, ErrorReport};
 
     use super::*;
 
@@ -122,7 +117,7 @@ error[LH0602]: commit to lakehost.raw.green_trips lost a race with another write
 ";
         assert_eq!(fault(&lost, Colour::Never), expected);
         assert!(fault(&lost, Colour::Always).starts_with("\u{1b}[1;31merror[LH0602]\u{1b}[0m: commit"));
-        let json = fault_json(&lost);
+        let json = serde_json::to_value(ErrorReport::from(&lost)).unwrap();
         assert_eq!(json["code"], "LH0602");
         assert_eq!(json["inputs"]["window"], "2024-01");
         assert_eq!(json["hint"], "`lakehost snapshots raw.green_trips` shows who");

@@ -4,24 +4,34 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use lakehost_fetch::LedgerEntry;
 use lakehost_pipeline::RunReport;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::Error;
+
+/// What is kept of a run.
+#[derive(Serialize)]
+struct Kept<'a> {
+    #[serde(flatten)]
+    report: &'a RunReport,
+    requests: &'a [LedgerEntry],
+}
 
 /// Where the reports of a warehouse lie.
 pub fn folder(warehouse: &Path) -> PathBuf {
     warehouse.join("_lakehost").join("runs")
 }
 
-/// Keeps a report. Atomic: a reader sees all of it or nothing.
-pub fn record(warehouse: &Path, report: &RunReport) -> Result<(), Error> {
+/// Keeps a report and the requests that its source made. Atomic: a reader sees all of it or nothing.
+pub fn record(warehouse: &Path, report: &RunReport, requests: &[LedgerEntry]) -> Result<(), Error> {
     let folder = folder(warehouse);
     fs::create_dir_all(&folder).map_err(|error| Error::file(&folder, "created", error))?;
     let path = folder.join(format!("{}.json", report.run_id));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".run-").tempfile_in(&folder)?;
-        serde_json::to_writer_pretty(&mut file, report)?;
+        serde_json::to_writer_pretty(&mut file, &Kept { report, requests })?;
         file.write_all(b"\n")?;
         file.persist(&path).map_err(|error| error.error)?;
         Ok(())

@@ -13,8 +13,8 @@ use crate::config::resolve::Where;
 use crate::error::Error;
 use crate::progress;
 
-/// Threads for the lake's files and catalog: it waits more than it computes.
-const LAKE_THREADS: usize = 2;
+/// Threads that wait for files, catalog, network and timers. Rows are worked on elsewhere.
+const WAITING_THREADS: usize = 2;
 
 /// An opened lake. The runtime ends with it.
 pub struct Warehouse {
@@ -25,7 +25,11 @@ pub struct Warehouse {
 impl Warehouse {
     /// Opens the warehouse; folder and catalog are made when they are not there.
     pub fn open(place: &Where) -> Result<Self, Fault> {
-        let runtime = runtime(LAKE_THREADS)?;
+        Self::open_on(runtime()?, place)
+    }
+
+    /// As [`Warehouse::open`], on threads that the command has already.
+    pub fn open_on(runtime: Arc<Runtime>, place: &Where) -> Result<Self, Fault> {
         let clock = Arc::new(progress::now_ms);
         let lake = SqliteLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
         Ok(Self { lake, _runtime: runtime })
@@ -55,9 +59,9 @@ pub fn exists(warehouse: &Path) -> bool {
 }
 
 /// Threads for waiting on files, network and timers.
-pub fn runtime(threads: usize) -> Result<Arc<Runtime>, Error> {
+pub fn runtime() -> Result<Arc<Runtime>, Error> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(WAITING_THREADS)
         .thread_name("lakehost")
         .enable_all()
         .build()

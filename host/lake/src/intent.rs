@@ -2,7 +2,7 @@
 //!
 //! `<warehouse>/_lakehost/intents/<run-id>-<snapshot-id>.json` is there before the first data file and goes when the outcome is certain. A run
 //! writes one per table and window. All files of a load carry its run's id in their name, so the record says where to look instead of listing
-//! them.
+//! them. The record need not survive a power cut: without it the files of an unfinished run are orphans like any other.
 
 use lakehost_pipeline::ports::TableName;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ impl Intent {
         let location = self.record(core);
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::Internal(format!("intent of run {} is no JSON: {error}", self.run_id)))?;
-        core.store.put(&location, &text).map_err(Error::store("write", location))
+        core.store.note(&location, &text).map_err(Error::store("write", location))
     }
 
     /// Removes the record: the outcome is certain and everything superfluous is gone.

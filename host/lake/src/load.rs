@@ -89,9 +89,8 @@ impl LakeLoad {
     fn land(&self, request: &CommitRequest) -> Result<Landing> {
         self.files.record()?;
         if !request.files.is_empty() {
-            let folders = self.files.folders();
-            let first = folders.first().cloned().unwrap_or_default();
-            self.core.store.settle(&folders).map_err(Error::store("sync", first))?;
+            let folder = &self.files.intent.data_folder;
+            self.core.store.settle(folder).map_err(Error::store("sync", folder))?;
         }
         let commit = Commit {
             core: &self.core,
@@ -167,21 +166,6 @@ impl RunFiles {
 
     fn created(&self) -> Vec<String> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The folders that a first file makes, innermost first.
-    fn folders(&self) -> Vec<String> {
-        let mut folders = vec![self.intent.data_folder.clone()];
-        let root = self.core.warehouse.root();
-        while let Some(parent) =
-            folders.last().and_then(|folder| folder.rsplit_once('/')).map(|(parent, _)| parent.to_owned())
-        {
-            if !parent.starts_with(root) {
-                break;
-            }
-            folders.push(parent);
-        }
-        folders
     }
 }
 

@@ -150,7 +150,7 @@ mod tests {
                 "3 seen timestamptz false",
                 "4 name string false",
                 "5 flag string false",
-                "6 price decimal(9,2) false",
+                "6 price decimal(9, 2) false",
                 "7 blob binary false",
                 "8 _lakehost_window date false",
             ]

@@ -40,8 +40,10 @@ pub struct StoredFile {
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// A new data file; fails when it is there already.
     fn create(&self, location: &str) -> io::Result<Box<dyn FileSink>>;
-    /// Writes a small file whole, replacing what was there; readers see the old or the new one.
+    /// Writes a small file whole, replacing what was there; readers see the old or the new one. Its name is durable after [`Self::settle`].
     fn put(&self, location: &str, bytes: &[u8]) -> io::Result<()>;
+    /// The same for a file whose loss in a power cut would only cost a clean-up.
+    fn note(&self, location: &str, bytes: &[u8]) -> io::Result<()>;
     /// A small file whole.
     fn get(&self, location: &str) -> io::Result<Vec<u8>>;
     /// Deletes a file; one that is not there is fine.
@@ -50,8 +52,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn list(&self, folder: &str) -> io::Result<Vec<StoredFile>>;
     /// Deletes a folder with everything in it; one that is not there is fine.
     fn delete_folder(&self, folder: &str) -> io::Result<()>;
-    /// The names in these folders are durable.
-    fn settle(&self, folders: &[String]) -> io::Result<()>;
+    /// The names in a folder are durable.
+    fn settle(&self, folder: &str) -> io::Result<()>;
     /// The same files for the Iceberg library.
     fn file_io(&self) -> FileIO;
 }
@@ -76,27 +78,24 @@ impl LocalStore {
         }
         Ok(())
     }
-}
 
-impl Store for LocalStore {
-    fn create(&self, location: &str) -> io::Result<Box<dyn FileSink>> {
-        let path = local_path(location);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        Ok(Box::new(LocalSink::create(&path, self.durable)?))
+    /// Makes the folder of a file, and the names of all folders that this takes durable.
+    fn make_folder(&self, file: &Path) -> io::Result<()> {
+        let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+        let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.is_dir()).collect();
+        fs::create_dir_all(folder)?;
+        missing.iter().filter_map(|made| made.parent()).try_for_each(|parent| self.sync_folder(parent))
     }
 
-    fn put(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write_whole(&self, location: &str, bytes: &[u8], durable: bool) -> io::Result<()> {
         let path = local_path(location);
-        let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-        fs::create_dir_all(&folder)?;
+        self.make_folder(&path)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
-        let draft = folder.join(format!(".{name}.{}.draft", std::process::id()));
+        let draft = path.with_file_name(format!(".{name}.{}.draft", std::process::id()));
         let written = (|| {
             let mut file = fs::File::create(&draft)?;
             file.write_all(bytes)?;
-            if self.durable {
+            if durable {
                 file.sync_all()?;
             }
             drop(file);
@@ -106,8 +105,23 @@ impl Store for LocalStore {
             // The draft is ours alone; when it cannot be removed either, the first error says why.
             let _ = fs::remove_file(&draft);
         }
-        written?;
-        self.sync_folder(&folder)
+        written
+    }
+}
+
+impl Store for LocalStore {
+    fn create(&self, location: &str) -> io::Result<Box<dyn FileSink>> {
+        let path = local_path(location);
+        self.make_folder(&path)?;
+        Ok(Box::new(LocalSink::create(&path, self.durable)?))
+    }
+
+    fn put(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_whole(location, bytes, self.durable)
+    }
+
+    fn note(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_whole(location, bytes, false)
     }
 
     fn get(&self, location: &str) -> io::Result<Vec<u8>> {
@@ -162,8 +176,8 @@ impl Store for LocalStore {
         }
     }
 
-    fn settle(&self, folders: &[String]) -> io::Result<()> {
-        folders.iter().try_for_each(|folder| self.sync_folder(&local_path(folder)))
+    fn settle(&self, folder: &str) -> io::Result<()> {
+        self.sync_folder(&local_path(folder))
     }
 
     fn file_io(&self) -> FileIO {
@@ -188,7 +202,9 @@ mod tests {
         let listed = store.list(&format!("{root}/a/b")).unwrap();
         assert_eq!(listed.len(), 1, "no draft is left: {listed:?}");
         assert_eq!((listed[0].location.as_str(), listed[0].size_bytes), (location.as_str(), 3));
-        store.settle(&[format!("{root}/a/b")]).unwrap();
+        store.note(&location, b"three").unwrap();
+        assert_eq!(store.get(&location).unwrap(), b"three");
+        store.settle(&format!("{root}/a/b")).unwrap();
         store.delete(&location).unwrap();
         store.delete(&location).unwrap();
         assert_eq!(store.get(&location).unwrap_err().kind(), io::ErrorKind::NotFound);

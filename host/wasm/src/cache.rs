@@ -59,7 +59,8 @@ impl AotCache {
     pub fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let name = self.name(digest);
         let path = self.folder.join(&name);
-        let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path).ok()?;
+        let mut file =
+            OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&path).ok()?;
         match self.verify(&name, &mut file) {
             Ok(true) => {}
             Ok(false) => {

@@ -58,7 +58,12 @@ fn fill(schema: &Value, value: &mut Value, path: &str, depth: usize) -> Result<(
             _ => Vec::new(),
         };
         if !allowed.is_empty() && !allowed.iter().any(|wanted| is_type(value, wanted)) {
-            return Err(problem(format!("{} is {}, and should be {}", named(path), type_of(value), allowed.join(" or "))));
+            return Err(problem(format!(
+                "{} is {}, and should be {}",
+                named(path),
+                type_of(value),
+                allowed.join(" or ")
+            )));
         }
     }
     if let Some(Value::Array(choices)) = schema.get("enum")
@@ -66,7 +71,12 @@ fn fill(schema: &Value, value: &mut Value, path: &str, depth: usize) -> Result<(
     {
         let list: Vec<String> = choices.iter().take(20).map(|choice| shown(&plain(choice), 60)).collect();
         return Err(Problem {
-            detail: format!("{} is {}, and should be one of {}", named(path), shown(&plain(value), 60), list.join(", ")),
+            detail: format!(
+                "{} is {}, and should be one of {}",
+                named(path),
+                shown(&plain(value), 60),
+                list.join(", ")
+            ),
             nearest: value.as_str().and_then(|text| nearest(text, choices.iter().filter_map(Value::as_str))),
         });
     }
@@ -209,7 +219,10 @@ mod tests {
             r#"{"base_url":"file:///","dataset":"green","nested":{"a":2,"b":1}}"#,
         );
         check(json!({}), "`dataset` is missing");
-        check(json!({"datset": "green"}), "there is no key `datset`; the keys are dataset, base_url, limit, nested, list (dataset)");
+        check(
+            json!({"datset": "green"}),
+            "there is no key `datset`; the keys are dataset, base_url, limit, nested, list (dataset)",
+        );
         check(json!({"dataset": "grean"}), "`dataset` is grean, and should be one of yellow, green (green)");
         check(json!({"dataset": 5}), "`dataset` is a number, and should be string");
         check(json!({"dataset": "green", "limit": 11}), "`limit` is 11, and should be at most 10");

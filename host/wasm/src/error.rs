@@ -139,7 +139,9 @@ pub enum Error {
     Trap { plugin: String, call: &'static str, detail: String, stderr: String },
     #[error("plugin {plugin} used {spent_ms} ms of CPU in `{call}`, its budget is {budget_ms} ms")]
     Deadline { plugin: String, call: &'static str, spent_ms: u64, budget_ms: u64 },
-    #[error("plugin {plugin} asked for more memory in `{call}`: {wanted_bytes} bytes, the budget of all plugins is {limit_bytes}")]
+    #[error(
+        "plugin {plugin} asked for more memory in `{call}`: {wanted_bytes} bytes, the budget of all plugins is {limit_bytes}"
+    )]
     Memory { plugin: String, call: &'static str, wanted_bytes: u64, limit_bytes: u64 },
     #[error("plugin {plugin} broke the contract in `{call}`: {detail}")]
     Contract { plugin: String, call: &'static str, detail: String },
@@ -169,6 +171,16 @@ pub enum Error {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{doing} failed inside the host")]
     Host { doing: String, detail: String },
+}
+
+impl Error {
+    /// Bytes of a plugin that are no sound batch; a sound one under another schema than agreed is a breach of the contract.
+    pub(crate) fn unsound(plugin: String, call: &'static str, source: WireError) -> Self {
+        match source {
+            WireError::Mismatch { .. } => Self::Contract { plugin, call, detail: source.to_string() },
+            source => Self::Batch { plugin, call, source },
+        }
+    }
 }
 
 impl Diagnostic for Error {
@@ -345,12 +357,15 @@ mod tests {
         assert!(long.message.chars().count() <= MESSAGE_CHARS + 1);
         let many = vec![("k\n".to_owned(), "v".repeat(5000)); 1000];
         let details = Report::of_guest(Category::Internal, Retry::Never, "", &many).details;
-        assert!(details.len() == DETAILS && details.iter().all(|(name, value)| !name.contains('\n') && value.len() < 300));
+        assert!(
+            details.len() == DETAILS && details.iter().all(|(name, value)| !name.contains('\n') && value.len() < 300)
+        );
     }
 
     #[test]
     fn upstream_faults_keep_their_class() {
-        let status = |status| fetch::Error::Status { status, url: "https://h/".to_owned(), body_excerpt: String::new() };
+        let status =
+            |status| fetch::Error::Status { status, url: "https://h/".to_owned(), body_excerpt: String::new() };
         let disk = fetch::Error::Io {
             doing: "spool".to_owned(),
             kind: std::io::ErrorKind::StorageFull,

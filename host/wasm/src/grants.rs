@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn values_that_grant_nothing_are_refused() {
-        for value in ["everything", "*", "https://*.example/", "ftp://h/", "https://u:p@h/", "http://169.254.169.254/"] {
+        for value in ["everything", "*", "https://*.example/", "ftp://h/", "https://u:p@h/", "http://169.254.169.254/"]
+        {
             assert!(Grants::effective(&[], &[value]).is_err(), "{value}");
         }
         assert!(Grants::effective(&[Ask::UrlPrefix("nonsense".to_owned())], &["https://h/"]).is_err());

@@ -72,7 +72,13 @@ pub(crate) struct HostState {
 }
 
 impl HostState {
-    pub fn new(plugin: &str, seed: &str, around: &Arc<Surroundings>, grants: &Grants, fetcher: Option<Fetcher>) -> Self {
+    pub fn new(
+        plugin: &str,
+        seed: &str,
+        around: &Arc<Surroundings>,
+        grants: &Grants,
+        fetcher: Option<Fetcher>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(around.budgets.handles);
         let stderr = Capture::new(around.budgets.stderr_bytes);
@@ -119,15 +125,18 @@ impl HostState {
         value
     }
 
+    /// The time that one host call may take without getting on.
+    pub fn host_call_stop(&self, what: &str) -> Stop {
+        let after_ms = u64::try_from(self.budgets().host_call.as_millis()).unwrap_or(u64::MAX);
+        Stop::HostCall { what: what.to_owned(), after_ms }
+    }
+
     /// A request of the guest to the outside, within the budget of one host call.
     pub fn ask_outside<T>(&mut self, what: &str, future: impl Future<Output = T>) -> Result<T, Stop> {
         let limit = self.budgets().host_call;
-        let after_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         self.outside(|state| {
-            state.around.wait(async { tokio::time::timeout(limit, future).await })?.map_err(|_| Stop::HostCall {
-                what: what.to_owned(),
-                after_ms,
-            })
+            let answer = state.around.wait(async { tokio::time::timeout(limit, future).await })?;
+            answer.map_err(|_| state.host_call_stop(what))
         })
     }
 

@@ -1,8 +1,8 @@
 //! WASI as a plugin finds it: linked, because standard libraries import it, and empty.
 //!
 //! No files, no sockets, no names, no environment, no arguments. Standard error is kept for the message about a crash, standard output goes
-//! nowhere. Time and randomness are the same in every run unless they were granted. Nobody sleeps: a wait is over at once, and the virtual
-//! clock has moved on by as much, so a plugin cannot hold a thread of the host by waiting.
+//! nowhere. Time and randomness are the same in every run unless they were granted. Nobody sleeps: a plugin that waits is stopped by name,
+//! since it would hold a thread of the host.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,7 @@ use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult, subscribe};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView, async_trait};
 
+use crate::error::Stop;
 use crate::grants::Grants;
 use crate::state::HostState;
 
@@ -96,15 +97,6 @@ impl GuestTime {
             Kind::Virtual(now) => now.fetch_add(LOOK_NS, Ordering::Relaxed).wrapping_add(LOOK_NS),
         }
     }
-
-    /// A wait that is over.
-    fn waited(&self, duration_ns: u64) {
-        if let Kind::Virtual(now) = &*self.kind {
-            let later = |now: u64| Some(now.saturating_add(duration_ns));
-            // The closure always answers, so this cannot fail.
-            let _ = now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-        }
-    }
 }
 
 impl HostMonotonicClock for GuestTime {
@@ -151,13 +143,17 @@ impl monotonic_clock::Host for WaitingView<'_> {
     }
 
     fn subscribe_duration(&mut self, duration_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        self.time.waited(duration_ns);
+        if duration_ns > 0 {
+            let wait = Duration::from_nanos(duration_ns);
+            let detail = format!("it waits for {wait:?}; a plugin has no pauses: it answers `retry` with `after-ms`");
+            return Err(Stop::Contract(detail).into());
+        }
         let over = self.table.push(Over)?;
         subscribe(self.table, over)
     }
 }
 
-/// A wait that is over.
+/// No wait at all.
 struct Over;
 
 #[async_trait]
@@ -246,16 +242,24 @@ mod tests {
         let run = || {
             let time = GuestTime::new(false);
             let first = HostMonotonicClock::now(&time);
-            time.waited(5_000_000_000);
             (first, HostMonotonicClock::now(&time), HostWallClock::now(&time))
         };
         let (first, second, wall) = run();
-        assert!(second - first > 5_000_000_000);
-        assert_eq!(wall.as_secs(), EPOCH_SECONDS + 5);
+        assert!(second > first, "it moves when it is looked at");
+        assert_eq!(wall.as_secs(), EPOCH_SECONDS);
         assert_eq!(run(), (first, second, wall));
-        let time = GuestTime::new(false);
-        time.waited(u64::MAX);
-        assert!(HostMonotonicClock::now(&time) < 1_000_000, "wraps instead of failing");
+    }
+
+    #[test]
+    fn a_wait_is_a_breach_and_a_look_is_not() {
+        let mut table = ResourceTable::new();
+        let mut view = WaitingView { time: GuestTime::new(false), table: &mut table };
+        use monotonic_clock::Host;
+        assert!(view.subscribe_duration(0).is_ok());
+        assert!(view.subscribe_instant(0).is_ok());
+        let error = view.subscribe_duration(1_500_000_000).unwrap_err();
+        let stop = error.downcast_ref::<Stop>().unwrap().to_string();
+        assert!(stop.contains("1.5s"), "{stop}");
     }
 
     #[test]

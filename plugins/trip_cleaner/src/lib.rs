@@ -1,7 +1,7 @@
 //! A lakehost cleaner for taxi trips: rejects what cannot have been a trip, adds how long and how fast it was.
 //!
 //! Works on yellow and green trips, under the TLC's own names (`tpep_`, `lpep_`) and under snake_case ones. The [`rules`] come in an
-//! order, each can be switched off or given other bounds; [`derive`] adds `trip_minutes` and `avg_mph`. The crate is an ordinary
+//! order, each can be switched off or given other bounds; [`derive`](mod@derive) adds `trip_minutes` and `avg_mph`. The crate is an ordinary
 //! library too, so that a benchmark can run the same code natively.
 
 pub mod derive;

@@ -54,6 +54,9 @@ mod tests {
         let guide = include_str!("../../../docs/plugin-guide.md");
         let example = include_str!("../../../examples/first_cleaner/src/lib.rs");
         let shown = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a Rust block");
-        assert!(example.starts_with(shown.trim_end()), "docs/plugin-guide.md differs from examples/first_cleaner/src/lib.rs");
+        assert!(
+            example.starts_with(shown.trim_end()),
+            "docs/plugin-guide.md differs from examples/first_cleaner/src/lib.rs"
+        );
     }
 }

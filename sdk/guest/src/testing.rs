@@ -86,11 +86,8 @@ impl Host {
 
     /// Records what `url` answers.
     #[must_use]
-    pub fn with(mut self, url: impl Into<String>, answer: Answer) -> Self {
-        let recording = Rc::get_mut(&mut self.recording);
-        if let Some(recording) = recording {
-            recording.answers.insert(url.into(), answer.0);
-        }
+    pub fn with(self, url: impl Into<String>, answer: Answer) -> Self {
+        self.recording.answers.borrow_mut().insert(url.into(), answer.0);
         self
     }
 

@@ -32,12 +32,12 @@ impl<'a> Settings<'a> {
         Ok(settings)
     }
 
-    /// Lays `KEY=VALUE` over it; dots in the key reach into objects.
+    /// Lays `KEY=VALUE` of a flag over it; dots in the key reach into objects.
     ///
     /// # Errors
     /// As [`Settings::new`].
-    pub fn assign(&mut self, assignment: &str) -> Result<(), Error> {
-        let (key, text) = split_assignment(assignment, "--config")?;
+    pub fn assign(&mut self, assignment: &str, flag: &str) -> Result<(), Error> {
+        let (key, text) = split_assignment(assignment, flag)?;
         // A property that has a dot in its own name wins over a path.
         let path: Vec<&str> = if self.has_property(key) { vec![key] } else { key.split('.').collect() };
         let wanted = self.property(&path)?;
@@ -68,28 +68,9 @@ impl<'a> Settings<'a> {
         Ok(())
     }
 
-    /// The settings with the schema's defaults filled in: what is asked for and what was left away are the same.
-    pub fn effective(&self) -> Value {
-        let mut values = self.values.clone();
-        for (key, property) in properties(self.schema, self.schema) {
-            if let Some(default) = property.get("default")
-                && !default.is_null()
-            {
-                values.entry(key).or_insert_with(|| default.clone());
-            }
-        }
-        sorted(&Value::Object(values))
-    }
-
-    /// The part of the effective settings that tells one load from another: without what the schema marks `"x-identity": false`.
-    pub fn identity(&self) -> Value {
-        let Value::Object(mut values) = self.effective() else { return Value::Null };
-        for (key, property) in properties(self.schema, self.schema) {
-            if property.get("x-identity") == Some(&Value::Bool(false)) {
-                values.remove(&key);
-            }
-        }
-        Value::Object(values)
+    /// The settings as they were given; the plugin's host checks them and fills in defaults.
+    pub fn into_value(self) -> Value {
+        Value::Object(self.values)
     }
 
     fn has_property(&self, key: &str) -> bool {
@@ -133,17 +114,17 @@ pub fn split_assignment<'t>(assignment: &'t str, flag: &str) -> Result<(&'t str,
     }
 }
 
-/// Keys in order at every level, so that equal settings are equal text.
-pub fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| key.as_str());
-            Value::Object(entries.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect())
+/// The part of a source's effective settings that tells one load from another: without what its schema marks `"x-identity": false`.
+pub fn identity(schema: &Value, effective: &Value) -> Value {
+    let mut identity = effective.clone();
+    if let Value::Object(values) = &mut identity {
+        for (key, property) in properties(schema, schema) {
+            if property.get("x-identity") == Some(&Value::Bool(false)) {
+                values.shift_remove(&key);
+            }
         }
-        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-        other => other.clone(),
     }
+    identity
 }
 
 fn from_toml(value: &toml::Value) -> Value {
@@ -302,7 +283,7 @@ mod tests {
     fn check(assignments: &[&str], expected: &str) {
         let schema = schema();
         let mut settings = Settings::new("nyc_tlc", &schema, &toml::Table::new()).unwrap();
-        let result = assignments.iter().try_for_each(|assignment| settings.assign(assignment));
+        let result = assignments.iter().try_for_each(|assignment| settings.assign(assignment, "--config"));
         let got = match result {
             Ok(()) => Value::Object(settings.values).to_string(),
             Err(error) => format!("{}: {error}; {}", error.code(), error.hint().unwrap_or_default()),
@@ -345,15 +326,10 @@ mod tests {
     }
 
     #[test]
-    fn identity_is_the_effective_settings_without_what_does_not_matter() {
-        let schema = schema();
-        let table: toml::Table = toml::from_str("base_url = \"http://a/\"").unwrap();
-        let mut settings = Settings::new("nyc_tlc", &schema, &table).unwrap();
-        assert_eq!(settings.identity().to_string(), r#"{"dataset":"yellow","max_distance":200.0}"#);
-        assert_eq!(settings.effective().to_string(), r#"{"base_url":"http://a/","dataset":"yellow","max_distance":200.0}"#);
-        let before = settings.identity();
-        settings.assign("dataset=yellow").unwrap();
-        assert_eq!(settings.identity(), before);
+    fn identity_leaves_out_what_does_not_matter() {
+        let effective = json!({"base_url": "http://a/", "dataset": "yellow", "max_distance": 200.0});
+        assert_eq!(identity(&schema(), &effective).to_string(), r#"{"dataset":"yellow","max_distance":200.0}"#);
+        assert_eq!(identity(&json!({}), &effective), effective);
     }
 
     #[test]
@@ -369,17 +345,17 @@ mod tests {
     fn an_open_schema_takes_text() {
         let schema = json!({});
         let mut settings = Settings::new("any", &schema, &toml::Table::new()).unwrap();
-        settings.assign("anything=goes").unwrap();
-        assert_eq!(settings.effective(), json!({"anything": "goes"}));
+        settings.assign("anything=goes", "--config").unwrap();
+        assert_eq!(settings.into_value(), json!({"anything": "goes"}));
         let closed = json!({"type": "object"});
-        assert!(Settings::new("any", &closed, &toml::Table::new()).unwrap().assign("a=b").is_err());
+        assert!(Settings::new("any", &closed, &toml::Table::new()).unwrap().assign("a=b", "--config").is_err());
     }
 
     #[test]
     fn a_schema_that_refers_to_itself_ends() {
         let schema = json!({"properties": {"a": {"$ref": "#/properties/a"}, "b": {"anyOf": [{"$ref": "#/properties/b"}]}}});
         let mut settings = Settings::new("any", &schema, &toml::Table::new()).unwrap();
-        settings.assign("a=1").unwrap();
-        settings.assign("b=1").unwrap();
+        settings.assign("a=1", "--config").unwrap();
+        settings.assign("b=1", "--config").unwrap();
     }
 }

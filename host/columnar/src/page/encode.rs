@@ -5,7 +5,7 @@
 
 use super::convert::Conversion;
 use super::decode::{Body, Chunk, ChunkDecoder, Next, Segment};
-use super::fault::{PageResult, corrupt};
+use super::fault::{PageFault, PageResult, corrupt};
 use super::rle;
 use super::scratch::Scratch;
 use super::select::{Mover, Routing};
@@ -48,12 +48,8 @@ pub(crate) fn transcode(
             Next::Unknown => return Ok(None),
             Next::Ids | Next::Plain => {}
         }
-        let slice = routing.slice(row, page.rows);
-        if slice.rows() != page.rows {
-            return corrupt(format!("a column has more than the {} rows of its row group", routing.rows()));
-        }
+        let rows_mover = mover(routing, row, page.rows)?;
         row += page.rows;
-        let rows_mover = slice.mover(None);
         let rows = rows_mover.range(0).len();
         if rows == 0 {
             continue;
@@ -63,8 +59,8 @@ pub(crate) fn transcode(
             rows_mover.apply_into(valid, &mut levels);
             &levels[..]
         });
-        let mover = valid.map(|valid| slice.mover(Some(valid)));
-        let mover = mover.as_ref().unwrap_or(&rows_mover);
+        let dense_mover = valid.map(|valid| rows_mover.dense(valid));
+        let mover = dense_mover.as_ref().unwrap_or(&rows_mover);
         match &page.body {
             Body::Ids(ids) => {
                 let dictionary = match &mut dictionary {
@@ -146,29 +142,36 @@ impl KeptDictionary {
 }
 
 /// A segment's kept rows, partition after partition.
-struct Routed {
-    rows: Vec<Range<usize>>,
+struct Routed<'a> {
+    rows: Mover<'a>,
     levels: Option<Vec<u8>>,
-    mover: Mover,
+    /// For the values of rows that are not null, when there are others.
+    dense: Option<Mover<'a>>,
     body: Body,
 }
 
-fn route(segment: &Segment, routing: &Routing, first_row: usize) -> PageResult<Routed> {
-    let slice = routing.slice(first_row, segment.rows);
-    if slice.rows() != segment.rows {
-        return corrupt(format!("a column has more than the {} rows of its row group", routing.rows()));
+impl Routed<'_> {
+    /// Where a partition's values stand in the body.
+    fn values(&self, partition: usize) -> Range<usize> {
+        self.dense.as_ref().unwrap_or(&self.rows).range(partition)
     }
-    let rows_mover = slice.mover(None);
-    let rows = (0..routing.partitions()).map(|partition| rows_mover.range(partition)).collect();
-    let (levels, mover) = match &segment.valid {
-        None => (None, rows_mover),
-        Some(valid) => (Some(rows_mover.apply(valid)), slice.mover(Some(valid))),
-    };
+}
+
+fn mover(routing: &Routing, first_row: usize, rows: usize) -> PageResult<Mover<'_>> {
+    let more = || PageFault::Corrupt(format!("a column has more than the {} rows of its row group", routing.rows()));
+    routing.mover(first_row, rows).ok_or_else(more)
+}
+
+fn route<'a>(segment: &Segment, routing: &'a Routing, first_row: usize) -> PageResult<Routed<'a>> {
+    let rows = mover(routing, first_row, segment.rows)?;
+    let levels = segment.valid.as_ref().map(|valid| rows.apply(valid));
+    let dense = segment.valid.as_ref().map(|valid| rows.dense(valid));
+    let mover = dense.as_ref().unwrap_or(&rows);
     let body = match &segment.body {
         Body::Ids(ids) => Body::Ids(mover.apply(ids)),
-        Body::Plain(values) => Body::Plain(values.moved(&mover)),
+        Body::Plain(values) => Body::Plain(values.moved(mover)),
     };
-    Ok(Routed { rows, levels, mover, body })
+    Ok(Routed { rows, levels, dense, body })
 }
 
 /// Encodes the kept rows of a chunk whose values already have the wanted type: one result per partition, `None` where it has no rows.
@@ -202,7 +205,7 @@ pub(crate) fn encode_chunk(
         let mut writer = ChunkWriter::new(column.clone(), room_bytes);
         let bounds = match &chunk.dictionary {
             Some(entries) if keeps_dictionary(routing) => encode_whole(entries, &routed, &mut writer, scratch)?,
-            entries => encode_used(entries.as_ref(), &routed, partition, &mut places, &mut writer, scratch)?,
+            entries => encode_used(entries.as_ref(), &mut routed, partition, &mut places, &mut writer, scratch)?,
         };
         out.push(Some(writer.finish(bounds, scratch)?));
     }
@@ -210,7 +213,7 @@ pub(crate) fn encode_chunk(
 }
 
 /// One partition that keeps the dictionary as it is.
-fn encode_whole(entries: &Values, routed: &[Routed], writer: &mut ChunkWriter, scratch: &mut Scratch) -> PageResult<Bounds> {
+fn encode_whole(entries: &Values, routed: &[Routed<'_>], writer: &mut ChunkWriter, scratch: &mut Scratch) -> PageResult<Bounds> {
     let mut bounds = Bounds::new(writer.column(), entries.kind());
     let mut used = vec![0u8; entries.len()];
     if !used.is_empty() {
@@ -229,8 +232,7 @@ fn encode_whole(entries: &Values, routed: &[Routed], writer: &mut ChunkWriter, s
                 Dense::Plain(values, 0)
             }
         };
-        let rows = part.rows.first().map_or(0, Range::len);
-        writer.rows(rows, part.levels.as_deref(), dense, scratch)?;
+        writer.rows(part.rows.range(0).len(), part.levels.as_deref(), dense, scratch)?;
     }
     bounds.see_used(entries, &used);
     Ok(bounds)
@@ -239,7 +241,7 @@ fn encode_whole(entries: &Values, routed: &[Routed], writer: &mut ChunkWriter, s
 /// One partition with a dictionary of the entries that it uses, in the order of their first use. `places` is all [`UNUSED`] before and after.
 fn encode_used(
     entries: Option<&Values>,
-    routed: &[Routed],
+    routed: &mut [Routed<'_>],
     partition: usize,
     places: &mut [u32],
     writer: &mut ChunkWriter,
@@ -248,23 +250,12 @@ fn encode_used(
     let Some(kind) = Kind::of(writer.column()) else { return corrupt("a column of INT96 cannot be written") };
     let mut bounds = Bounds::new(writer.column(), kind);
     let mut order: Vec<u32> = Vec::new();
-    let renumbered: Vec<Vec<u32>> = routed
-        .iter()
-        .map(|part| match &part.body {
-            Body::Plain(_) => Vec::new(),
-            Body::Ids(ids) => ids[part.mover.range(partition)]
-                .iter()
-                .map(|id| {
-                    let place = &mut places[*id as usize];
-                    if *place == UNUSED {
-                        *place = order.len() as u32;
-                        order.push(*id);
-                    }
-                    *place
-                })
-                .collect(),
-        })
-        .collect();
+    for part in routed.iter_mut() {
+        let range = part.values(partition);
+        if let Body::Ids(ids) = &mut part.body {
+            renumber(&mut ids[range], places, &mut order);
+        }
+    }
     order.iter().for_each(|id| places[*id as usize] = UNUSED);
     let none = Values::new(kind);
     let entries = entries.unwrap_or(&none);
@@ -274,20 +265,32 @@ fn encode_used(
         bounds.see(&used, 0..used.len());
     }
     let width = rle::width_for(order.len());
-    for (part, ids) in routed.iter().zip(&renumbered) {
+    for part in routed.iter() {
+        let range = part.values(partition);
         let dense = match &part.body {
             // Nothing but nulls so far: there may be no dictionary page that ids could follow.
             Body::Ids(_) if order.is_empty() => Dense::Plain(&none, 0),
-            Body::Ids(_) => Dense::Ids { ids, width },
+            Body::Ids(ids) => Dense::Ids { ids: &ids[range], width },
             Body::Plain(values) => {
-                let range = part.mover.range(partition);
                 bounds.see(values, range.clone());
                 Dense::Plain(values, range.start)
             }
         };
-        let rows = part.rows.get(partition).cloned().unwrap_or(0..0);
+        let rows = part.rows.range(partition);
         let levels = part.levels.as_deref().and_then(|levels| levels.get(rows.clone()));
         writer.rows(rows.len(), levels, dense, scratch)?;
     }
     Ok(bounds)
+}
+
+/// Gives each id its place in `order`, to which new ones are added.
+fn renumber(ids: &mut [u32], places: &mut [u32], order: &mut Vec<u32>) {
+    for id in ids {
+        let place = &mut places[*id as usize];
+        if *place == UNUSED {
+            *place = order.len() as u32;
+            order.push(*id);
+        }
+        *id = *place;
+    }
 }

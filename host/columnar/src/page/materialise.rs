@@ -3,6 +3,7 @@
 use super::arrow::{null_buffer, to_array};
 use super::decode::{Body, Chunk};
 use super::fault::PageResult;
+use super::select::count_ones;
 use super::values::{ByteValues, FixedValues, Values};
 use arrow_array::ArrayRef;
 use arrow_schema::DataType;
@@ -59,10 +60,6 @@ fn empty_like(chunk: &Chunk) -> Values {
         Body::Ids(_) => None,
     }));
     Values::new(kind.map_or(super::values::Kind::Int32, Values::kind))
-}
-
-pub(crate) fn count_ones(levels: &[u8]) -> usize {
-    levels.iter().map(|level| usize::from(*level)).sum()
 }
 
 /// One value per level: where the level is 1 the next of the dense values (after `skipped`), else a filler.

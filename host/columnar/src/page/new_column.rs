@@ -37,16 +37,14 @@ pub(crate) fn encode_arrays(
         routing.counts().iter().map(|rows| Part { rows: 0, room: *rows, levels: None, values: Values::new(kind) }).collect();
     let mut row = 0;
     for array in slices {
-        let slice = routing.slice(row, array.len());
-        if slice.rows() != array.len() {
+        let Some(rows_mover) = routing.mover(row, array.len()) else {
             return corrupt(format!("new column {} has more rows than its row group", column.name()));
-        }
+        };
         row += array.len();
         let Some(dense) = from_array(array, kind)? else { return Ok(None) };
         let valid = valid_bytes(array);
-        let rows_mover = slice.mover(None);
         let levels = valid.as_deref().map(|valid| rows_mover.apply(valid));
-        let dense_mover = valid.as_deref().map(|valid| slice.mover(Some(valid)));
+        let dense_mover = valid.as_deref().map(|valid| rows_mover.dense(valid));
         let mover = dense_mover.as_ref().unwrap_or(&rows_mover);
         let moved = if mover.keeps_all() { dense } else { dense.moved(mover) };
         for (number, part) in parts.iter_mut().enumerate() {

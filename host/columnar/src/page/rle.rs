@@ -200,17 +200,17 @@ pub(crate) fn decode_bits(source: &[u8], count: usize, out: &mut Vec<u8>) -> Pag
 pub(crate) fn unpack_bits(bytes: &[u8], len: usize, out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.resize(start + len.next_multiple_of(8), 0);
-    let mut ones = 0;
+    let mut ones = 0u32;
     for (byte, eight) in bytes.iter().zip(out[start..].chunks_exact_mut(8)) {
         // Multiply spreads the eight bits over eight bytes, lowest first.
         let spread = (u64::from(*byte & 0x7f).wrapping_mul(0x0002_0408_1020_4081) & 0x0101_0101_0101_0101)
             | (u64::from(*byte >> 7) << 56);
         eight.copy_from_slice(&spread.to_le_bytes());
-        ones += byte.count_ones() as usize;
+        ones = byte.count_ones().wrapping_add(ones);
     }
     let surplus = out[start + len..].iter().filter(|bit| **bit == 1).count();
     out.truncate(start + len);
-    ones - surplus
+    ones as usize - surplus
 }
 
 /// Packs values of 0 or 1 into bits, lowest first.
@@ -286,6 +286,11 @@ pub(crate) fn encode_repeat(value: u32, width: u8, count: usize, out: &mut Vec<u
     out.extend_from_slice(&value.to_le_bytes()[..usize::from(width).div_ceil(8)]);
 }
 
+/// How many values at the start are `wanted`.
+fn equal<T: PartialEq + Copy>(values: &[T], wanted: T) -> usize {
+    values.iter().position(|value| *value != wanted).unwrap_or(values.len())
+}
+
 /// Appends the values as runs: 8 or more equal ones as a repeat, all others packed. Values must fit `width` (1..=32).
 pub(crate) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
     let (mut written, mut at) = (0, 0);
@@ -295,7 +300,7 @@ pub(crate) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
             at += 8;
             continue;
         }
-        let len = 8 + values[at + 8..].iter().take_while(|value| **value == first).count();
+        let len = 8 + equal(&values[at + 8..], first);
         encode_packed(&values[written..at], width, out);
         encode_repeat(first, width, len, out);
         at += len;
@@ -319,7 +324,7 @@ pub(crate) fn encode_bits(values: &[u8], out: &mut Vec<u8>) {
             at += 8;
             continue;
         }
-        let len = 8 + values[at + 8..].iter().take_while(|value| **value == first).count();
+        let len = 8 + equal(&values[at + 8..], first);
         flush(&values[written..at], out);
         encode_repeat(u32::from(first), 1, len, out);
         at += len;

@@ -1,30 +1,56 @@
 //! Which rows of a row group go where, and moving values there without a branch per row.
+//!
+//! Sums are spelled out with `wrapping_add`: the overflow check keeps the compiler from adding 32 flags at a time (5 % of a run). None can overflow,
+//! since each counts bytes of a slice.
+
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// Where each row of a row group goes: dropped, or to one of the partitions.
 #[derive(Debug, Clone)]
 pub(crate) struct Routing {
-    /// 0 = dropped, else the partition's number + 1.
-    codes: Vec<u16>,
-    /// 1 = kept, for the case of one partition.
-    keep: Vec<u8>,
+    rows: usize,
     /// Rows per partition.
     counts: Vec<usize>,
+    /// With one partition: 1 = kept.
+    keep: Vec<u8>,
+    /// With any other number: the kept rows, partition after partition, in their order.
+    order: Vec<u32>,
+    /// Where each partition starts in `order`, and where the last ends.
+    bounds: Vec<usize>,
 }
 
 impl Routing {
-    /// Takes one code per row; `partitions` is the number of partitions, and no code is above it.
+    /// Takes one code per row: 0 = dropped, else the partition's number + 1; `partitions` is their number, and no code is above it.
     pub(crate) fn new(codes: Vec<u16>, partitions: usize) -> Self {
+        let rows = codes.len();
+        if partitions == 1 {
+            let keep: Vec<u8> = codes.iter().map(|code| u8::from(*code != 0)).collect();
+            let kept = count_ones(&keep);
+            return Self { rows, counts: vec![kept], keep, order: Vec::new(), bounds: vec![0, kept] };
+        }
         let mut counts = vec![0usize; partitions + 1];
         for code in &codes {
-            counts[usize::from(*code)] += 1;
+            let count = &mut counts[usize::from(*code)];
+            *count = count.wrapping_add(1);
         }
         counts.remove(0);
-        let keep = if partitions == 1 { codes.iter().map(|code| *code as u8).collect() } else { Vec::new() };
-        Self { codes, keep, counts }
+        let bounds = bounds(&counts);
+        let kept = bounds.last().copied().unwrap_or(0);
+        // Dropped rows write behind the kept ones: they need no branch either.
+        let mut cursors: Vec<usize> = std::iter::once(kept).chain(bounds.iter().copied()).collect();
+        let mut order = vec![0u32; rows];
+        for (row, code) in codes.iter().enumerate() {
+            let cursor = &mut cursors[usize::from(*code)];
+            order[*cursor] = row as u32;
+            *cursor = cursor.wrapping_add(1);
+        }
+        order.truncate(kept);
+        Self { rows, counts, keep: Vec::new(), order, bounds }
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.codes.len()
+        self.rows
     }
 
     /// Rows that each partition gets.
@@ -33,75 +59,75 @@ impl Routing {
     }
 
     pub(crate) fn kept(&self) -> usize {
-        self.counts.iter().sum()
+        self.bounds.last().copied().unwrap_or(0)
     }
 
     pub(crate) fn partitions(&self) -> usize {
         self.counts.len()
     }
 
-    /// The part for `rows` rows from `first` on.
-    pub(crate) fn slice(&self, first: usize, rows: usize) -> RoutingSlice<'_> {
-        let codes = self.codes.get(first..first + rows).unwrap_or_default();
-        let keep = self.keep.get(first..first + rows).unwrap_or_default();
-        RoutingSlice { codes, keep, partitions: self.counts.len() }
+    /// How to move the values of `rows` rows from `first` on; `None` when there are not as many.
+    pub(crate) fn mover(&self, first: usize, rows: usize) -> Option<Mover<'_>> {
+        let end = first.checked_add(rows).filter(|end| *end <= self.rows)?;
+        if self.partitions() == 1 {
+            let keep = &self.keep[first..end];
+            let kept = count_ones(keep);
+            let way = if kept == rows { Way::All } else { Way::Mask(Cow::Borrowed(keep)) };
+            return Some(Mover { way, bounds: Cow::Owned(vec![0, kept]) });
+        }
+        if rows == self.rows {
+            return Some(Mover { way: Way::Order(Cow::Borrowed(&self.order)), bounds: Cow::Borrowed(&self.bounds) });
+        }
+        // Within a partition rows ascend, so that those of the range stand together.
+        let mut order = Vec::with_capacity(rows);
+        let mut starts = vec![0];
+        for partition in 0..self.partitions() {
+            let own = &self.order[self.bounds[partition]..self.bounds[partition + 1]];
+            let from = own.partition_point(|row| (*row as usize) < first);
+            let to = own.partition_point(|row| (*row as usize) < end);
+            order.extend(own[from..to].iter().map(|row| row.wrapping_sub(first as u32)));
+            starts.push(order.len());
+        }
+        Some(Mover { way: Way::Order(Cow::Owned(order)), bounds: Cow::Owned(starts) })
     }
 }
 
-/// A run of rows of a [`Routing`].
-#[derive(Clone, Copy)]
-pub(crate) struct RoutingSlice<'a> {
-    codes: &'a [u16],
-    keep: &'a [u8],
-    partitions: usize,
+fn bounds(counts: &[usize]) -> Vec<usize> {
+    let mut bounds = Vec::with_capacity(counts.len() + 1);
+    let mut at = 0;
+    bounds.push(0);
+    for count in counts {
+        at += count;
+        bounds.push(at);
+    }
+    bounds
 }
 
-impl RoutingSlice<'_> {
-    pub(crate) fn rows(&self) -> usize {
-        self.codes.len()
-    }
-
-    /// The plan for moving one value per row, or one value per row that is not null when `valid` is given.
-    pub(crate) fn mover(&self, valid: Option<&[u8]>) -> Mover {
-        if self.partitions == 1 {
-            let keep = match valid {
-                None => self.keep.to_vec(),
-                Some(valid) => compact(self.keep, valid),
-            };
-            let kept = keep.iter().map(|bit| usize::from(*bit)).sum();
-            return Mover { kept_all: kept == keep.len(), bounds: vec![0, kept], keep, codes: Vec::new() };
-        }
-        let codes = match valid {
-            None => self.codes.to_vec(),
-            Some(valid) => compact(self.codes, valid),
-        };
-        let mut counts = vec![0usize; self.partitions + 1];
-        for code in &codes {
-            counts[usize::from(*code)] += 1;
-        }
-        let mut bounds = Vec::with_capacity(self.partitions + 1);
-        let mut at = 0;
-        bounds.push(0);
-        for count in &counts[1..] {
-            at += count;
-            bounds.push(at);
-        }
-        Mover { kept_all: false, bounds, keep: Vec::new(), codes }
-    }
+/// How many flags are 1.
+pub(crate) fn count_ones(flags: &[u8]) -> usize {
+    // 255 flags fit a byte, and bytes add up many at a time.
+    flags.chunks(255).fold(0, |sum, part| sum + usize::from(part.iter().fold(0u8, |sum, flag| sum.wrapping_add(*flag))))
 }
 
-/// Moves any number of equally long value slices the same way: kept values, grouped by partition, in their order.
-pub(crate) struct Mover {
+/// Moves any number of equally long slices the same way: kept values, partition after partition, in their order.
+pub(crate) struct Mover<'a> {
+    way: Way<'a>,
     /// Where each partition's values start in the result, and where the last ends.
-    bounds: Vec<usize>,
-    keep: Vec<u8>,
-    codes: Vec<u16>,
-    kept_all: bool,
+    bounds: Cow<'a, [usize]>,
 }
 
-impl Mover {
+enum Way<'a> {
+    /// One partition that keeps everything.
+    All,
+    /// One partition; 1 = kept.
+    Mask(Cow<'a, [u8]>),
+    /// The places of the kept values.
+    Order(Cow<'a, [u32]>),
+}
+
+impl Mover<'_> {
     /// The range of partition `number` in what [`Mover::apply`] gives.
-    pub(crate) fn range(&self, number: usize) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self, number: usize) -> Range<usize> {
         match (self.bounds.get(number), self.bounds.get(number + 1)) {
             (Some(start), Some(end)) => *start..*end,
             _ => 0..0,
@@ -110,7 +136,35 @@ impl Mover {
 
     /// True when every value stays and there is one partition: the result equals the source.
     pub(crate) fn keeps_all(&self) -> bool {
-        self.kept_all
+        matches!(self.way, Way::All)
+    }
+
+    /// The same for values that only rows with a 1 in `valid` have.
+    pub(crate) fn dense(&self, valid: &[u8]) -> Mover<'static> {
+        match &self.way {
+            Way::All => Mover { way: Way::All, bounds: Cow::Owned(vec![0, count_ones(valid)]) },
+            Way::Mask(keep) => {
+                let keep = compact(keep, valid);
+                let kept = count_ones(&keep);
+                let way = if kept == keep.len() { Way::All } else { Way::Mask(Cow::Owned(keep)) };
+                Mover { way, bounds: Cow::Owned(vec![0, kept]) }
+            }
+            Way::Order(order) => {
+                let mut next = 0u32;
+                let places: Vec<u32> = valid
+                    .iter()
+                    .map(|level| {
+                        let place = next;
+                        next = next.wrapping_add(u32::from(*level));
+                        place
+                    })
+                    .collect();
+                let (places, levels) = (self.apply(&places), self.apply(valid));
+                let counts: Vec<usize> = self.bounds.windows(2).map(|ends| count_ones(&levels[ends[0]..ends[1]])).collect();
+                debug_assert_eq!(places.len(), order.len());
+                Mover { way: Way::Order(Cow::Owned(compact(&places, &levels))), bounds: Cow::Owned(bounds(&counts)) }
+            }
+        }
     }
 
     /// The kept values of `source`, partition after partition.
@@ -123,20 +177,19 @@ impl Mover {
     /// As [`Mover::apply`], into a buffer that is reused.
     pub(crate) fn apply_into<T: Copy + Default>(&self, source: &[T], out: &mut Vec<T>) {
         out.clear();
-        if self.kept_all {
-            out.extend_from_slice(source);
-        } else if self.codes.is_empty() {
-            compact_into(source, &self.keep, out);
-        } else {
-            sort_into(source, &self.codes, &self.bounds, out);
+        match &self.way {
+            Way::All => out.extend_from_slice(source),
+            Way::Mask(keep) => compact_into(source, keep, out),
+            Way::Order(order) => out.extend(order.iter().map(|place| source[*place as usize])),
         }
     }
 
-    /// The places in the source of the kept values, in the order of the result.
-    pub(crate) fn order(&self) -> Vec<u32> {
-        let len = self.keep.len().max(self.codes.len());
-        let places: Vec<u32> = (0..len as u32).collect();
-        self.apply(&places)
+    /// The places in a source of `len` values of the kept ones, in the order of the result.
+    pub(crate) fn order(&self, len: usize) -> Cow<'_, [u32]> {
+        match &self.way {
+            Way::Order(order) => Cow::Borrowed(order),
+            _ => Cow::Owned(self.apply(&(0..len as u32).collect::<Vec<u32>>())),
+        }
     }
 }
 
@@ -165,20 +218,6 @@ pub(crate) fn compact_into<T: Copy + Default>(source: &[T], mask: &[u8], out: &m
     unsafe { out.set_len(start + kept) };
 }
 
-/// Stable counting sort by code; values with code 0 end up behind `bounds` and are cut off.
-fn sort_into<T: Copy + Default>(source: &[T], codes: &[u16], bounds: &[usize], out: &mut Vec<T>) {
-    let kept = bounds.last().copied().unwrap_or(0);
-    out.resize(codes.len().max(kept), T::default());
-    // Code 0 writes behind the kept values: dropped values need no branch either.
-    let mut cursors: Vec<usize> = std::iter::once(kept).chain(bounds.iter().copied()).collect();
-    for (value, code) in source.iter().zip(codes) {
-        let cursor = &mut cursors[usize::from(*code)];
-        out[*cursor] = *value;
-        *cursor = cursor.wrapping_add(1);
-    }
-    out.truncate(kept);
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::Random;
@@ -187,25 +226,29 @@ mod tests {
     #[test]
     fn moving_equals_filtering() {
         let mut random = Random::new(21);
-        for partitions in [1usize, 2, 5, 300] {
+        for partitions in [0usize, 1, 2, 5, 300] {
             for rows in [0usize, 1, 63, 1000] {
                 let codes: Vec<u16> = (0..rows).map(|_| random.below(partitions + 1) as u16).collect();
-                let valid: Vec<u8> = (0..rows).map(|_| u8::from(random.below(4) > 0)).collect();
-                let values: Vec<u32> = (0..rows as u32).collect();
                 let routing = Routing::new(codes.clone(), partitions);
-                let slice = routing.slice(0, rows);
-                let all = slice.mover(None);
-                let dense = slice.mover(Some(&valid));
-                let moved = all.apply(&values);
-                let moved_dense = dense.apply(&compact(&values, &valid));
-                for partition in 0..partitions {
-                    let wanted: Vec<u32> =
-                        values.iter().copied().filter(|v| usize::from(codes[*v as usize]) == partition + 1).collect();
-                    assert_eq!(moved[all.range(partition)], wanted[..]);
-                    assert_eq!(routing.counts()[partition], wanted.len());
-                    let dense_wanted: Vec<u32> = wanted.into_iter().filter(|v| valid[*v as usize] == 1).collect();
-                    assert_eq!(moved_dense[dense.range(partition)], dense_wanted[..]);
+                for (first, end) in [(0, rows), (rows / 4, rows / 2), (rows / 3, rows)] {
+                    let values: Vec<u32> = (first as u32..end as u32).collect();
+                    let valid: Vec<u8> = values.iter().map(|_| u8::from(random.below(4) > 0)).collect();
+                    let all = routing.mover(first, end - first).unwrap();
+                    let dense = all.dense(&valid);
+                    let moved = all.apply(&values);
+                    let moved_dense = dense.apply(&compact(&values, &valid));
+                    for partition in 0..partitions {
+                        let own = |value: &u32| usize::from(codes[*value as usize]) == partition + 1;
+                        let wanted: Vec<u32> = values.iter().copied().filter(own).collect();
+                        assert_eq!(moved[all.range(partition)], wanted[..]);
+                        let present = |value: &u32| valid[*value as usize - first] == 1;
+                        let wanted: Vec<u32> = wanted.into_iter().filter(present).collect();
+                        assert_eq!(moved_dense[dense.range(partition)], wanted[..]);
+                    }
+                    assert_eq!(*all.order(values.len()), moved.iter().map(|row| row - first as u32).collect::<Vec<_>>());
                 }
+                let kept = codes.iter().filter(|code| **code > 0).count();
+                assert_eq!((routing.kept(), routing.counts().iter().sum::<usize>(), routing.rows()), (kept, kept, rows));
             }
         }
     }
@@ -213,7 +256,8 @@ mod tests {
     #[test]
     fn all_kept_is_noticed() {
         let routing = Routing::new(vec![1; 10], 1);
-        assert!(routing.slice(2, 5).mover(None).keeps_all());
-        assert_eq!(routing.slice(8, 5).rows(), 0, "a range past the end is empty");
+        assert!(routing.mover(2, 5).unwrap().keeps_all());
+        assert!(routing.mover(8, 5).is_none(), "a range past the end");
+        assert_eq!(count_ones(&[1; 1000]), 1000);
     }
 }

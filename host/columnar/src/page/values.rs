@@ -358,7 +358,7 @@ impl Values {
     }
 
     /// The kept values, partition after partition.
-    pub(crate) fn moved(&self, mover: &Mover) -> Values {
+    pub(crate) fn moved(&self, mover: &Mover<'_>) -> Values {
         match self {
             Values::Boolean(values) => Values::Boolean(mover.apply(values)),
             Values::Int32(values) => Values::Int32(mover.apply(values)),
@@ -366,14 +366,14 @@ impl Values {
             Values::Float(values) => Values::Float(mover.apply(values)),
             Values::Double(values) => Values::Double(mover.apply(values)),
             Values::Bytes(values) => {
-                let order = mover.order();
+                let order = mover.order(values.len());
                 let mut moved = ByteValues { data: Vec::with_capacity(values.data.len()), starts: Vec::with_capacity(order.len()) };
                 order.iter().for_each(|index| moved.push_encoded(values.encoded(*index as usize)));
                 Values::Bytes(moved)
             }
             Values::Fixed(values) => {
                 let mut data = Vec::with_capacity(values.data.len());
-                mover.order().iter().for_each(|index| data.extend_from_slice(values.get(*index as usize)));
+                mover.order(values.len()).iter().for_each(|index| data.extend_from_slice(values.get(*index as usize)));
                 Values::Fixed(FixedValues { width: values.width, data })
             }
         }

@@ -5,6 +5,7 @@
 use super::fault::{PageFault, PageResult, corrupt};
 use super::rle;
 use super::scratch::Scratch;
+use super::select::count_ones;
 use super::statistics::Bounds;
 use super::values::Values;
 use bytes::Bytes;
@@ -106,7 +107,7 @@ impl ChunkWriter {
         let (mut row, mut value) = (0, 0);
         while row < rows {
             let mut len = (rows - row).min(PAGE_ROWS);
-            let held = |len: usize| levels.map_or(len, |levels| super::materialise::count_ones(&levels[row..row + len]));
+            let held = |len: usize| levels.map_or(len, |levels| count_ones(&levels[row..row + len]));
             let mut dense_len = held(len);
             if let Dense::Plain(values, start) = dense {
                 while len > 1 && values.plain_bytes(start + value..start + value + dense_len) > PAGE_BYTES {

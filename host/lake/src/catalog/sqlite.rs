@@ -122,12 +122,14 @@ impl SqliteCatalog {
         move |source| Error::Catalog { action, catalog, source: Box::new(source) }
     }
 
-    /// Writes the metadata file of a change; its location.
+    /// Writes the metadata file of a change. Its folder then holds the manifests too, durably.
     fn write_metadata(&self, change: &TableChange) -> Result<()> {
         let location = change.metadata_location();
         let bytes = serde_json::to_vec(change.metadata.as_ref())
             .map_err(|error| Error::Internal(format!("metadata of {} is no JSON: {error}", change.table)))?;
-        self.store.put(&location, &bytes).map_err(Error::store("write", &location))
+        self.store.put(&location, &bytes).map_err(Error::store("write", &location))?;
+        let folder = location.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.store.settle(folder).map_err(Error::store("sync", folder))
     }
 
     /// `false`: the table is not where the change started.

@@ -2,4 +2,4 @@
 //!
 //! The rest of the crate speaks the newest contract. An older one gets a module here that adapts it forward.
 
-pub(crate) mod since_v0_1;
+pub mod since_v0_1;

@@ -6,7 +6,7 @@ use crate::error::{Category, Report};
 use crate::grants::Ask;
 
 /// World `source-plugin`; the imported interfaces are generated here once.
-pub(crate) mod source_world {
+pub mod source_world {
     wasmtime::component::bindgen!({
         path: "../../wit/plugin@0.1.0",
         world: "source-plugin",
@@ -20,7 +20,7 @@ pub(crate) mod source_world {
 }
 
 /// World `cleaner-plugin`, over the same interfaces.
-pub(crate) mod cleaner_world {
+pub mod cleaner_world {
     wasmtime::component::bindgen!({
         path: "../../wit/plugin@0.1.0",
         world: "cleaner-plugin",

@@ -15,13 +15,17 @@ use crate::limits::{Charge, MemoryPool};
 use crate::state::HostState;
 
 /// Rows behind a handle: all there, or a row range of a file whose columns are decoded when someone asks.
-pub(crate) enum HostBatch {
+pub enum HostBatch {
     Whole {
         batch: RecordBatch,
         /// Rows of a plugin's own count against the memory of the run.
         _charge: Option<Charge>,
     },
-    Lazy { group: Arc<GroupRows>, first_row: usize, rows: usize },
+    Lazy {
+        group: Arc<GroupRows>,
+        first_row: usize,
+        rows: usize,
+    },
 }
 
 /// Why columns of a batch cannot be had.
@@ -81,7 +85,7 @@ impl HostBatch {
 }
 
 /// One row group of a file, with the columns that were asked for so far. Its batches share it, and it goes with the last of them.
-pub(crate) struct GroupRows {
+pub struct GroupRows {
     scan: Arc<ParquetScan>,
     group: usize,
     decoded: Mutex<Decoded>,
@@ -100,14 +104,16 @@ impl GroupRows {
 
     fn columns(&self, names: &[String], first_row: usize, rows: usize) -> Result<Vec<ArrayRef>, ReadError> {
         let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut missing: Vec<String> = names.iter().filter(|name| !decoded.columns.contains_key(*name)).cloned().collect();
+        let mut missing: Vec<String> =
+            names.iter().filter(|name| !decoded.columns.contains_key(*name)).cloned().collect();
         missing.sort_unstable();
         missing.dedup();
         if !missing.is_empty() {
             let group = self.scan.read_group(self.group, &missing).map_err(ReadError::Columns)?;
             if let Some(failure) = group.failed.first() {
                 let row = (0..failure.rows.len()).find(|row| failure.rows.value(*row)).unwrap_or_default();
-                let wanted = self.scan.schema().field_with_name(&failure.column).map(|field| field.data_type().to_string());
+                let wanted =
+                    self.scan.schema().field_with_name(&failure.column).map(|field| field.data_type().to_string());
                 return Err(ReadError::Columns(lakehost_columnar::Error::Corrupt {
                     name: self.scan.file().name().to_owned(),
                     detail: format!(

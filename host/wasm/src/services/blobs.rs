@@ -14,7 +14,7 @@ use crate::error::{Category, Error, Refusal, Report, Stop, shown, source_categor
 use crate::state::{HostState, Surroundings};
 
 /// A body that the host holds, and its footer once someone looked at it.
-pub(crate) struct HostBlob {
+pub struct HostBlob {
     pub spool: Arc<Spool>,
     pub parquet: OnceLock<Arc<ParquetFile>>,
 }
@@ -51,11 +51,15 @@ impl From<Stop> for Gone {
     }
 }
 
-/// Bytes of a body, once they are there.
+/// Bytes of a body, once they are there. The fetcher ends a download that stands still.
 fn read(spool: &Spool, around: &Surroundings, offset: u64, len: usize) -> Result<Bytes, Gone> {
     if offset.saturating_add(len as u64) > spool.available() {
         around.wait(spool.ready(offset, len))?.map_err(Gone::Source)?;
     }
+    read_ready(spool, offset, len)
+}
+
+fn read_ready(spool: &Spool, offset: u64, len: usize) -> Result<Bytes, Gone> {
     spool.read_at(offset, len).map_err(|error| {
         Gone::Source(fetch::Error::from_io(&error).cloned().unwrap_or_else(|| fetch::Error::Io {
             doing: format!("read {}", spool.url()),
@@ -113,12 +117,12 @@ impl HostState {
             report.details.push(("status".to_owned(), status.to_string()));
         }
         match error {
-            fetch::Error::Refused(refused) => self.refuse(Refusal {
-                what: refused.url,
-                reason: refused.reason,
-                grant_line: refused.grant_line,
-            }),
-            error @ (fetch::Error::Changed { .. } | fetch::Error::SpoolFull { .. }) => self.find(Error::Source { error }),
+            fetch::Error::Refused(refused) => {
+                self.refuse(Refusal { what: refused.url, reason: refused.reason, grant_line: refused.grant_line })
+            }
+            error @ (fetch::Error::Changed { .. } | fetch::Error::SpoolFull { .. }) => {
+                self.find(Error::Source { error })
+            }
             error @ fetch::Error::Io { kind: io::ErrorKind::StorageFull, .. } => self.find(Error::Source { error }),
             _ => {}
         }
@@ -144,25 +148,41 @@ impl HostState {
         self.table.get(blob).map_err(|error| self.handle_stop(&error))
     }
 
+    /// Waits for a range of a body on behalf of the guest. A download that gets on may take its time; one that stands still for longer
+    /// than a host call may take ends the call.
+    fn await_range(&self, spool: &Spool, offset: u64, len: usize) -> Result<(), Gone> {
+        let limit = self.budgets().host_call;
+        let mut seen = spool.available();
+        loop {
+            match self.around.wait(async { tokio::time::timeout(limit, spool.ready(offset, len)).await })? {
+                Ok(ready) => return ready.map_err(Gone::Source),
+                Err(_) if spool.available() > seen => seen = spool.available(),
+                Err(_) => return Err(self.host_call_stop(&format!("waiting for bytes of {}", spool.url())).into()),
+            }
+        }
+    }
+
     /// The Parquet file in a blob; its footer is read once.
     pub(crate) fn parquet(
         &mut self,
         blob: &Resource<HostBlob>,
     ) -> wasmtime::Result<Result<Arc<ParquetFile>, PluginError>> {
-        let blob = self.blob(blob)?;
-        if let Some(file) = blob.parquet.get() {
+        let held = self.blob(blob)?;
+        if let Some(file) = held.parquet.get() {
             return Ok(Ok(Arc::clone(file)));
         }
-        let spool = Arc::clone(&blob.spool);
+        let spool = Arc::clone(&held.spool);
         // The footer lies at the end: asked for ahead, it is there long before the body.
         spool.prefetch_tail(FOOTER_BYTES);
-        let bytes = match SpoolBytes::new(&spool, &self.around) {
+        let last = spool.content_length().unwrap_or(u64::MAX).saturating_sub(1);
+        let bytes = self.await_range(&spool, last, 1).and_then(|()| SpoolBytes::new(&spool, &self.around));
+        let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(Gone::Stop(stop)) => return Err(stop.into()),
             Err(Gone::Source(error)) => return Ok(Err(self.fetch_error(error)?)),
         };
         match ParquetFile::open(Arc::new(bytes)) {
-            Ok(file) => Ok(Ok(file)),
+            Ok(file) => Ok(Ok(Arc::clone(self.blob(blob)?.parquet.get_or_init(|| file)))),
             Err(error) => Ok(Err(self.columns_error(error)?)),
         }
     }
@@ -230,10 +250,12 @@ impl blobs::HostBlob for HostState {
             return Err(Stop::Budget { what: "bytes of one read", found: len, limit: limit as u64 }.into());
         };
         let spool = Arc::clone(&self.blob(&blob)?.spool);
-        self.outside(|state| match read(&spool, &state.around, offset, len) {
-            Ok(bytes) => Ok(Ok(bytes.into())),
-            Err(Gone::Stop(stop)) => Err(stop.into()),
-            Err(Gone::Source(error)) => Ok(Err(state.fetch_error(error)?)),
+        self.outside(|state| {
+            match state.await_range(&spool, offset, len).and_then(|()| read_ready(&spool, offset, len)) {
+                Ok(bytes) => Ok(Ok(bytes.into())),
+                Err(Gone::Stop(stop)) => Err(stop.into()),
+                Err(Gone::Source(error)) => Ok(Err(state.fetch_error(error)?)),
+            }
         })
     }
 

@@ -19,7 +19,7 @@ const BATCH_ROWS: usize = 65_536;
 const NAMES_LIMIT: usize = 64;
 
 /// A file on its way into batches.
-pub(crate) struct HostReader {
+pub struct HostReader {
     scan: Arc<ParquetScan>,
     group: usize,
     row: usize,
@@ -92,7 +92,10 @@ impl HostState {
             return Err(refuse(format!("{} column maps, the limit is {}", wanted.columns.len(), limits.columns)));
         }
         if let Some(map) = wanted.columns.iter().find(|map| map.upstream.len() > NAMES_LIMIT) {
-            return Err(refuse(format!("{} upstream names for one column, the limit is {NAMES_LIMIT}", map.upstream.len())));
+            return Err(refuse(format!(
+                "{} upstream names for one column, the limit is {NAMES_LIMIT}",
+                map.upstream.len()
+            )));
         }
         let columns = wanted.columns.into_iter();
         Ok(Projection {
@@ -116,7 +119,6 @@ impl readers::Host for HostState {
                 Ok(file) => file,
                 Err(error) => return Ok(Err(error)),
             };
-            state.keep_footer(&blob, &file);
             Ok(encode_schema(file.arrow_schema())
                 .map_err(|error| Report::of_host(Category::SchemaMismatch, error).into()))
         })
@@ -136,7 +138,6 @@ impl readers::Host for HostState {
                 Ok(file) => file,
                 Err(error) => return Ok(Err(error)),
             };
-            state.keep_footer(&blob, &file);
             match ParquetScan::try_new(file, projection.as_ref()) {
                 Ok(scan) => {
                     let reader = HostReader::new(scan, state.budgets().batch.rows);
@@ -146,14 +147,6 @@ impl readers::Host for HostState {
                 Err(error) => Ok(Err(state.columns_error(error)?)),
             }
         })
-    }
-}
-
-impl HostState {
-    fn keep_footer(&mut self, blob: &Resource<HostBlob>, file: &Arc<lakehost_columnar::ParquetFile>) {
-        if let Ok(blob) = self.table.get(blob) {
-            blob.parquet.get_or_init(|| Arc::clone(file));
-        }
     }
 }
 

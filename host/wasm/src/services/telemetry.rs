@@ -35,7 +35,19 @@ impl LogGate {
             return None;
         }
         self.left_bytes -= cost;
-        Some((shown(text, self.line_bytes), std::mem::take(&mut self.dropped_lines)))
+        Some((shown(text, self.line_bytes), self.take_dropped()))
+    }
+
+    /// Lines that were dropped since someone was told.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped_lines)
+    }
+}
+
+/// Tells that lines of a plugin were dropped.
+pub(crate) fn tell_dropped(plugin: &str, dropped_lines: u64) {
+    if dropped_lines > 0 {
+        tracing::warn!(target: "lakehost::plugin", plugin, dropped_lines, "a plugin logs too much; lines were dropped");
     }
 }
 
@@ -44,9 +56,7 @@ impl telemetry::Host for HostState {
         self.outside(|state| {
             let Some((line, dropped)) = state.log.pass(&message, Instant::now()) else { return };
             let plugin = state.plugin.as_str();
-            if dropped > 0 {
-                tracing::warn!(target: "lakehost::plugin", plugin, dropped, "a plugin logs too much; lines were dropped");
-            }
+            tell_dropped(plugin, dropped);
             match level {
                 telemetry::Level::Debug => tracing::debug!(target: "lakehost::plugin", plugin, "{line}"),
                 telemetry::Level::Info => tracing::info!(target: "lakehost::plugin", plugin, "{line}"),

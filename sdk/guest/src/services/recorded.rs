@@ -13,7 +13,7 @@ use crate::error::{PluginError, Result};
 /// What the recording host knows and what it saw.
 #[derive(Debug, Default)]
 pub struct Recording {
-    pub answers: BTreeMap<String, Recorded>,
+    pub answers: RefCell<BTreeMap<String, Recorded>>,
     pub requests: RefCell<Vec<String>>,
     pub log_lines: RefCell<Vec<(Level, String)>>,
 }
@@ -152,11 +152,11 @@ fn answer(method: &str, url: &str) -> Result<Recorded> {
         )));
     };
     host.requests.borrow_mut().push(format!("{method} {url}"));
-    let Some(recorded) = host.answers.get(url) else {
+    let Some(recorded) = host.answers.borrow().get(url).cloned() else {
         return Err(PluginError::internal(format!("{url} was not recorded in the testing::Host")).with("url", url));
     };
     if recorded.status < 400 {
-        return Ok(recorded.clone());
+        return Ok(recorded);
     }
     let status = recorded.status;
     let message = format!("{url} answered {status}");

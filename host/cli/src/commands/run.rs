@@ -1,0 +1,221 @@
+//! `lakehost run`: a configured source, cleaners and a table, over some windows.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use lakehost_pipeline::ports::{Cleaner, Source};
+use lakehost_pipeline::{Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
+use lakehost_wasm::{Grants, Plugin};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::approve::Terminal;
+use crate::args::{ReportFormat, RunArguments};
+use crate::config::resolve::{self, Request};
+use crate::config::values::{Settings, identity, split_assignment};
+use crate::config::windows;
+use crate::error::Error;
+use crate::plugins::{self, Plugins};
+use crate::progress::Progress;
+use crate::render::line;
+use crate::warehouse::{self, Warehouse};
+use crate::{embedded, exit_code, report, runs, signals};
+
+/// Runs, and prints the report whatever comes.
+pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
+    let run_id = Uuid::now_v7().to_string();
+    match load(arguments, &run_id) {
+        Ok(report) => {
+            for fault in report.windows.iter().filter_map(|window| window.fault.as_ref()) {
+                crate::show(fault);
+            }
+            match arguments.format {
+                ReportFormat::Json => super::print_json(&report::json(&report)?)?,
+                ReportFormat::Text => super::print(&report::text(&report))?,
+            }
+            Ok(exit_code::of_report(&report))
+        }
+        Err(fault) => {
+            if arguments.format == ReportFormat::Json {
+                print_failed(Some((&run_id, arguments.pipeline.as_deref())), &fault)?;
+            }
+            Err(fault)
+        }
+    }
+}
+
+/// The report of a run that failed before its first window. `run`: its id and pipeline, once it has any.
+pub fn print_failed(run: Option<(&str, Option<&str>)>, fault: &Fault) -> Result<(), Error> {
+    let (run_id, pipeline) = run.unwrap_or_default();
+    super::print_json(&report::json(&report::failed(run_id, pipeline, fault))?)
+}
+
+fn load(arguments: &RunArguments, run_id: &str) -> Result<RunReport, Fault> {
+    let stop = signals::stop_flag();
+    let request = resolve::run(arguments)?;
+    let source_file = embedded::find(&request.source)?;
+    let cleaner_files = request.cleaners.iter().map(embedded::find).collect::<Result<Vec<_>, _>>()?;
+    let runtime = warehouse::runtime()?;
+    let plugins = Plugins::start(&runtime, request.place.memory_bytes, Arc::clone(&stop))?;
+
+    let plugin = plugins.load(&source_file)?;
+    plugins::expect_source(&plugin)?;
+    let about = plugin.about()?;
+    let granularity = about.granularity.unwrap_or(Granularity::None);
+    let windows = windows::resolve(&about.id.name, granularity, windows::typed(arguments))?;
+    let mut settings = Settings::new(&about.id.name, &about.config_schema, &request.source.table)?;
+    arguments.config.iter().try_for_each(|assignment| settings.assign(assignment, "--config"))?;
+    let config = plugin.config(&settings.into_value())?;
+    let grants = plugins.grants(&plugin, &config, &request.allow, &mut Terminal)?;
+
+    let cleaner_plugins = cleaner_files.iter().map(|file| plugins.load(file)).collect::<Result<Vec<_>, _>>()?;
+    let cleaner_configs = cleaner_configs(&cleaner_plugins, &request, &arguments.cleaner_config)?;
+    let cleaners = cleaner_plugins
+        .iter()
+        .zip(&cleaner_configs)
+        .map(|(plugin, config)| Ok(Box::new(plugins.host.cleaner(plugin, config)?) as Box<dyn Cleaner>))
+        .collect::<Result<Vec<_>, Fault>>()?;
+
+    let parts = Parts {
+        source: about.id.to_string(),
+        identity: identity(&about.config_schema, &config),
+        config,
+        cleaners: cleaners.iter().map(|cleaner| cleaner.plugin().to_string()).zip(cleaner_configs).collect(),
+    };
+    let plan = plan(arguments, &request, run_id, windows, &parts);
+    if arguments.dry_run && arguments.format == ReportFormat::Text {
+        let _ = std::io::stderr().write_all(parts.text(&grants).as_bytes());
+    }
+    let mut source = plugins.source(&plugin, &parts.config, &grants)?;
+    let warehouse = Warehouse::open_on(runtime, &request.place)?;
+    let progress = Progress::new(plan.windows.len(), stop, false);
+    let mut report = execute(&plan, &mut source, &cleaners, &warehouse, &progress)?;
+    report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
+    if !plan.dry_run
+        && let Err(error) = runs::record(&request.place.warehouse, &report, &plugins.ledger.entries())
+    {
+        // What was loaded is committed: that its report could not be kept is worth a line, not a failure.
+        crate::show(&Fault::new(error));
+    }
+    Ok(report)
+}
+
+fn execute(
+    plan: &Plan,
+    source: &mut dyn Source,
+    cleaners: &[Box<dyn Cleaner>],
+    warehouse: &Warehouse,
+    progress: &Progress,
+) -> Result<RunReport, Fault> {
+    let ports = Ports { source, cleaners, lake: &warehouse.lake, meter: progress };
+    let report = lakehost_pipeline::run(plan, ports);
+    progress.finish();
+    report
+}
+
+/// The effective settings of each cleaner: those of the file, then the flags that are meant for it.
+fn cleaner_configs(plugins: &[Plugin], request: &Request, flags: &[String]) -> Result<Vec<Value>, Fault> {
+    let abouts = plugins.iter().map(|plugin| plugin.about()).collect::<Result<Vec<_>, _>>()?;
+    let mut all = abouts
+        .iter()
+        .zip(&request.cleaners)
+        .map(|(about, named)| Settings::new(&about.id.name, &about.config_schema, &named.table))
+        .collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&str> = abouts.iter().map(|about| about.id.name.as_str()).collect();
+    for flag in flags {
+        let (index, assignment) = addressed(&names, flag)?;
+        if let Some(settings) = all.get_mut(index) {
+            settings.assign(assignment, "--cleaner-config")?;
+        }
+    }
+    plugins.iter().zip(all).map(|(plugin, settings)| Ok(plugin.config(&settings.into_value())?)).collect()
+}
+
+/// Whose setting `NAME.KEY=VALUE` is; without a name that of the last cleaner.
+fn addressed<'t>(names: &[&str], flag: &'t str) -> Result<(usize, &'t str), Error> {
+    let (key, _) = split_assignment(flag, "--cleaner-config")?;
+    let named = key.split_once('.').and_then(|(name, _)| {
+        let index = names.iter().position(|known| *known == name)?;
+        Some((index, flag.get(name.len() + 1..)?))
+    });
+    match (named, names.len().checked_sub(1)) {
+        (Some(found), _) => Ok(found),
+        (None, Some(last)) => Ok((last, flag)),
+        (None, None) => Err(Error::Usage {
+            message: format!("--cleaner-config {} is given, and there is no cleaner", flag.escape_debug()),
+            hint: Some("name one with --cleaner FILE, or use --config for the source".to_owned()),
+        }),
+    }
+}
+
+/// Plugins and their effective settings.
+struct Parts {
+    /// `name@version`.
+    source: String,
+    config: Value,
+    /// The part of the source's settings that tells loads apart.
+    identity: Value,
+    /// `name@version` and settings, in order.
+    cleaners: Vec<(String, Value)>,
+}
+
+impl Parts {
+    /// What a dry run says of them; the windows follow in its report.
+    fn text(&self, grants: &Grants) -> String {
+        let mut text = format!("source   {} {}\n", line(&self.source), line(&self.config.to_string()));
+        for (name, config) in &self.cleaners {
+            text.push_str(&format!("cleaner  {} {}\n", line(name), line(&config.to_string())));
+        }
+        let given = plugins::shown(grants);
+        let given = if given.is_empty() { "nothing".to_owned() } else { given.join(", ") };
+        text.push_str(&format!("grants   {}\n", line(&given)));
+        text
+    }
+}
+
+fn plan(arguments: &RunArguments, request: &Request, run_id: &str, windows: Vec<Option<Window>>, parts: &Parts) -> Plan {
+    let cleaning: Vec<Value> = parts.cleaners.iter().map(|(name, config)| json!({ "name": name, "config": config })).collect();
+    let everything = json!({ "source": parts.config, "cleaners": cleaning, "metadata_columns": request.metadata_columns });
+    Plan {
+        run_id: run_id.to_owned(),
+        pipeline: request.pipeline.clone(),
+        windows,
+        table: request.table.clone(),
+        mode: request.mode,
+        partition: request.partition.clone(),
+        verify: request.verify,
+        metadata_columns: request.metadata_columns,
+        allow_empty: arguments.allow_empty,
+        only_missing: arguments.only_missing,
+        keep_going: arguments.keep_going,
+        force: arguments.force,
+        dry_run: arguments.dry_run,
+        max_rejected: request.max_rejected,
+        memory_bytes: request.place.memory_bytes,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        reference_path: arguments.reference_path,
+        source_identity: parts.identity.to_string(),
+        config_sha256: sha256_hex(everything.to_string().as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleaner_settings_find_their_cleaner() {
+        let table = [
+            (vec!["a", "b"], "x=1", Some((1, "x=1"))),
+            (vec!["a", "b"], "a.x=1", Some((0, "x=1"))),
+            (vec!["a", "b"], "b.x.y=1", Some((1, "x.y=1"))),
+            (vec!["a", "b"], "other.x=1", Some((1, "other.x=1"))),
+            (vec!["a"], "x=a.b", Some((0, "x=a.b"))),
+            (vec![], "x=1", None),
+            (vec!["a"], "x", None),
+        ];
+        for (names, flag, expected) in table {
+            assert_eq!(addressed(&names, flag).ok(), expected, "{names:?} {flag}");
+        }
+    }
+}

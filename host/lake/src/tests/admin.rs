@@ -1,0 +1,92 @@
+//! Looking at tables, dropping and adopting them.
+
+use lakehost_pipeline::Granularity;
+use lakehost_pipeline::ports::{Owner, TableName, WriteMode};
+
+use super::support::*;
+use crate::history::{AsOf, snapshot_as_of};
+
+#[test]
+fn history_and_points_in_time() {
+    let world = World::new();
+    let lake = world.lake();
+    let ids: Vec<i64> = ["2024-01", "2024-02", "2024-01"]
+        .iter()
+        .enumerate()
+        .map(|(number, label)| {
+            let from = number as i64 * 10;
+            Job::month(label, from..from + 10 + number as i64).land(&lake)
+        })
+        .collect();
+    let found = lake.snapshots(&table()).unwrap();
+    assert_eq!(found.iter().map(|snapshot| snapshot.snapshot_id).collect::<Vec<_>>(), ids);
+    let shown: Vec<_> = found
+        .iter()
+        .map(|s| {
+            (s.operation.as_str(), s.rows, s.rows_added, s.rows_deleted, s.files, s.load["window"].as_str(), s.on_main)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("append", Some(10), 10, 0, Some(1), "2024-01", true),
+            ("append", Some(21), 11, 0, Some(2), "2024-02", true),
+            ("overwrite", Some(23), 12, 10, Some(2), "2024-01", true),
+        ]
+    );
+    assert_eq!(found[1].parent_id, Some(ids[0]));
+    let opened = lake.open_table(&table()).unwrap();
+    let at = |as_of| snapshot_as_of(&opened, &as_of).ok();
+    assert_eq!(at(AsOf::Time(found[1].timestamp_ms)), Some(ids[1]));
+    assert_eq!(at(AsOf::Time(found[2].timestamp_ms - 1)), Some(ids[1]));
+    assert_eq!(at(AsOf::Time(i64::MAX)), Some(ids[2]));
+    assert_eq!(at(AsOf::Time(found[0].timestamp_ms - 1)), None);
+    assert_eq!(at(AsOf::Snapshot(ids[0])), Some(ids[0]));
+    assert_eq!(at(AsOf::Snapshot(1)), None);
+    assert_eq!(at(AsOf::Reference("main".into())), Some(ids[2]));
+    assert_eq!(at(AsOf::Reference("nope".into())), None);
+}
+
+#[test]
+fn list_show_adopt_drop() {
+    let world = World::new();
+    let lake = world.lake();
+    let missing = lake.describe(&table()).unwrap_err();
+    assert_eq!(lakehost_pipeline::Diagnostic::code(&missing).0, "LH0604");
+    Job::month("2024-01", 0..10).land(&lake);
+    let mut other = Job::month("2024-01", 0..10);
+    other.target.table = TableName::parse("clean.trips").unwrap();
+    other.land(&lake);
+    let names = |namespace| lake.table_names(namespace).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(None), ["clean.trips", "raw.trips"]);
+    assert_eq!(names(Some("raw")), ["raw.trips"]);
+    assert_eq!(lake.namespaces().unwrap(), ["clean", "raw"]);
+    let details = lake.describe(&table()).unwrap();
+    assert_eq!(
+        details.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(),
+        ["id", "name", "at", "_lakehost_window"]
+    );
+    assert_eq!(details.partition, ["identity(_lakehost_window)"]);
+    assert_eq!(details.properties["lakehost.owner"], "tlc/trips");
+
+    let owner = Owner { owner: "tlc/new".into(), granularity: Granularity::Month, cleaners: "x".into() };
+    lake.adopt(&table(), &owner).unwrap();
+    let mut job = Job::month("2024-01", 0..3);
+    assert_eq!(job.begin(&lake).err().unwrap().code().0, "LH0106");
+    job.target.owner = owner;
+    job.land(&lake);
+
+    // A table whose metadata is gone does not hide the others.
+    let broken = lake.state(&other.target.table).unwrap();
+    std::fs::remove_file(&broken.metadata_location).unwrap();
+    let lake = world.lake();
+    let lines = lake.list(None).unwrap();
+    assert!(lines[0].problem.is_some() && lines[1].problem.is_none());
+    assert_eq!(lines[1].head.as_ref().unwrap().rows, Some(3));
+
+    assert!(lake.drop_table(&table()).unwrap().files_deleted);
+    assert_eq!(names(None), ["clean.trips"]);
+    assert!(!world.files().iter().any(|name| name.starts_with("raw/")));
+    Job::month("2024-01", 0..10).mode(WriteMode::Append).land(&lake);
+    assert_eq!(rows(&world, &lake)["2024-01"], 10);
+}
