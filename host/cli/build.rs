@@ -65,8 +65,8 @@ fn components(out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=LAKEHOST_COMPONENTS_DIR");
     let mut text = String::from("&[\n");
     if let Some(folder) = env::var_os("LAKEHOST_COMPONENTS_DIR").filter(|folder| !folder.is_empty()) {
-        let folder = fs::canonicalize(&folder).map_err(|error| format!("LAKEHOST_COMPONENTS_DIR {folder:?}: {error}"))?;
-        println!("cargo::rerun-if-changed={}", folder.display());
+        let folder =
+            fs::canonicalize(&folder).map_err(|error| format!("LAKEHOST_COMPONENTS_DIR {folder:?}: {error}"))?;
         for name in ["nyc_tlc.wasm", "trip_cleaner.wasm"] {
             let path = folder.join(name);
             println!("cargo::rerun-if-changed={}", path.display());

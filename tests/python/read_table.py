@@ -34,7 +34,7 @@ def describe(connection, relation):
     row = connection.sql("select count(*), " + ", ".join(f"{c}, {s}" for _, c, s in parts) + f" from {relation}").fetchone()
     for index, (name, _, _) in enumerate(parts):
         total = row[2 + 2 * index]
-        columns[name] = [row[1 + 2 * index], None if total is None else int(total)]
+        columns[name] = [row[1 + 2 * index], None if total is None else str(int(total))]
     return {"rows": row[0], "columns": columns}
 
 
@@ -100,7 +100,7 @@ def file(path, clean):
     connection.sql(
         f"""create view cleaned as select * exclude (rule),
               (epoch_us({dropoff}) - epoch_us({pickup}))::double / 6e7 as trip_minutes,
-              trip_distance / ((epoch_us({dropoff}) - epoch_us({pickup}))::double / 3.6e9) as avg_mph
+              trip_distance / (((epoch_us({dropoff}) - epoch_us({pickup}))::double / 6e7) / 60) as avg_mph
             from judged where rule is null"""
     )
     answer = describe(connection, "cleaned")

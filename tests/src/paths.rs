@@ -16,12 +16,8 @@ fn the_page_path_equals_the_reference_on_genuine_months() -> Result<()> {
                 let table = format!("{path}.{dataset}_{layout}");
                 let mut more = vec!["--cleaner", "trip_cleaner.wasm", "--table", &table];
                 more.extend(partition.iter().flat_map(|expression| ["--partition-by", expression]));
-                let args = bench.load_args(dataset, "2024-01", &more);
-                let mut command = bench.command(&args.iter().map(String::as_str).collect::<Vec<_>>());
-                if path == "arrow" {
-                    command.env("LAKEHOST_REFERENCE_PATH", "1");
-                }
-                let done = crate::support::done(command.output()?)?;
+                more.extend((path == "arrow").then_some("--reference-path"));
+                let done = bench.load(dataset, "2024-01", &more)?;
                 expect(&done, 0, &["loaded"]);
                 let report = done.json()?;
                 assert_eq!(report["windows"][0]["path"], path, "{dataset} {layout}");

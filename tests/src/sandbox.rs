@@ -12,7 +12,10 @@ fn check_source(fault: &str, code: i32, error: &str, says: &str) -> Result<()> {
     let plugin = component("rogue_source").display().to_string();
     let run = |fault: &str| {
         let config = format!("fault={fault}");
-        bench.run(&["run", "--plugin", &plugin, "--config", &config, "--table", "t.rogue", "--force", "--format", "json"])
+        // Its one column is not that of the others.
+        let table = if fault == "huge-rows" { "t.huge" } else { "t.rogue" };
+        let month = ["--month", "2024-01", "--table", table, "--force", "--format", "json"];
+        bench.run(&[&["run", "--plugin", &plugin, "--config", &config][..], &month].concat())
     };
     let good = run("good")?;
     assert_eq!(good.code, 0, "{}\n{}", good.stdout, good.stderr);
@@ -23,19 +26,20 @@ fn check_source(fault: &str, code: i32, error: &str, says: &str) -> Result<()> {
     assert_eq!((done.code, done.error_code().as_str()), (code, error), "{fault}\n{}\n{}", done.stdout, done.stderr);
     assert!(done.stdout.contains(says) || done.stderr.contains(says), "{fault}: no `{says}`\n{}", done.stdout);
     assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "{fault}: a raw escape got out");
-    assert!(took < Duration::from_secs(90), "{fault} took {took:?}");
+    assert!(took < Duration::from_secs(300), "{fault} took {took:?}");
     let after = bench.run(&["query", "--format", "csv", "select count(*) as n from t.rogue"])?;
     assert_eq!((before.code, &before.stdout), (0, &after.stdout), "{fault}: the table changed");
     Ok(())
 }
 
 fn check_cleaner(fault: &str, code: i32, error: &str) -> Result<()> {
-    let bench = Bench::serving(&["green_tripdata_2024-01.parquet"])?;
+    let bench = Bench::serving(&["yellow_tripdata_2024-01.parquet"])?;
     let cleaner = component("rogue_cleaner").display().to_string();
     let load = |fault: &str, more: &[&str]| {
         let config = format!("fault={fault}");
+        let column = ["--cleaner-config", "column=payment_type"];
         let args = ["--cleaner", &cleaner, "--cleaner-config", &config, "--table", "t.rogue"];
-        bench.load("green", "2024-01", &[&args[..], more].concat())
+        bench.load("yellow", "2024-01", &[&args[..], &column, more].concat())
     };
     expect(&load("good", &[])?, 0, &["loaded"]);
     let before = bench.run(&["snapshots", "t.rogue"])?;
@@ -59,7 +63,7 @@ macro_rules! rogue_cleaners {
 }
 
 rogue_sources! {
-    source_that_loops: "endless-loop" => 3 "LH0202" "rogue_source";
+    source_that_loops_in_asks: "loops-in-asks" => 3 "LH0202" "rogue_source";
     source_that_eats_memory: "memory-bomb" => 3 "LH0203" "rogue_source";
     source_that_traps: "trap" => 3 "LH0201" "rogue_source";
     source_that_recurses: "recursion" => 3 "LH0201" "rogue_source";
@@ -70,6 +74,10 @@ rogue_sources! {
     source_of_too_many_rows: "huge-rows" => 3 "LH0205" "rogue_source";
     source_that_sleeps: "sleep" => 3 "LH0204" "rogue_source";
     source_that_hoards_handles: "too-many-batches" => 3 "LH0209" "rogue_source";
+    source_that_forges_a_schema: "forged-schema" => 3 "LH0205" "rogue_source";
+    source_that_asks_for_the_metadata_address: "asks-metadata-host" => 10 "LH0801" "169.254.169.254";
+    source_without_rows: "no-rows" => 5 "LH0402" "2024-01";
+    source_with_a_hostile_error: "hostile-error" => 4 "LH0304" "rogue_source";
 }
 
 rogue_cleaners! {
@@ -79,14 +87,45 @@ rogue_cleaners! {
     cleaner_with_unknown_reasons: "bad-reasons" => 3 "LH0204";
     cleaner_that_forges_ipc: "forged-ipc" => 3 "LH0205";
     cleaner_that_writes_another_type: "wrong-type" => 3 "LH0204";
-    cleaner_that_reads_undeclared: "reads-undeclared-column" => 5 "LH0401";
+    cleaner_that_reads_undeclared: "reads-undeclared" => 5 "LH0401";
+    cleaner_that_eats_memory: "memory-bomb" => 3 "LH0203";
+    cleaner_with_a_long_mask: "long-mask" => 3 "LH0204";
+    cleaner_with_too_few_reasons: "bad-reason-count" => 3 "LH0204";
+    cleaner_that_promises_no_arrow: "forged-writes" => 3 "LH0205";
+    cleaner_that_loses_a_row: "wrong-length" => 3 "LH0204";
+    cleaner_that_writes_what_it_did_not_promise: "unpromised-column" => 3 "LH0204";
+    cleaner_that_writes_nothing: "missing-columns" => 3 "LH0204";
+    cleaner_that_writes_the_window: "reserved-column" => 3 "LH0204";
+    cleaner_with_two_rules_of_one_name: "duplicate-rules" => 3 "LH0204";
+    cleaner_that_wants_a_missing_column: "reads-missing" => 3 "LH0204";
+    cleaner_that_fails: "error" => 3 "LH0208";
+}
+
+/// Planning and reading may take 60 s of CPU: too long for the gate.
+#[test]
+fn sources_that_never_return_from_plan_and_read() -> Result<()> {
+    if std::env::var_os("LAKEHOST_FULL").is_none() {
+        eprintln!("skipped: takes minutes; `cargo xtask test --full` runs it");
+        return Ok(());
+    }
+    check_source("endless-loop", 3, "LH0202", "rogue_source")?;
+    check_source("never-returns-from-read", 3, "LH0202", "rogue_source")
+}
+
+#[test]
+fn component_that_loops_in_spec() -> Result<()> {
+    let bench = Bench::serving(&[])?;
+    let plugin = component("rogue_spec").display().to_string();
+    let done = bench.run(&["run", "--plugin", &plugin, "--month", "2024-01", "--format", "json"])?;
+    assert_eq!((done.code, done.error_code().as_str()), (3, "LH0202"), "{}\n{}", done.stdout, done.stderr);
+    Ok(())
 }
 
 #[test]
 fn source_that_floods_the_log() -> Result<()> {
     let bench = Bench::serving(&[])?;
     let plugin = component("rogue_source").display().to_string();
-    let args = ["run", "--plugin", &plugin, "--config", "fault=log-flood", "--table", "t.rogue", "--format", "json"];
+    let args = ["run", "--plugin", &plugin, "--config", "fault=log-flood", "--month", "2024-01", "--format", "json"];
     let done = bench.run(&args)?;
     expect(&done, 0, &["loaded"]);
     assert!(!done.stderr.contains('\u{1b}'), "a raw escape got out");
@@ -95,29 +134,11 @@ fn source_that_floods_the_log() -> Result<()> {
 }
 
 #[test]
-fn source_whose_read_never_returns() -> Result<()> {
-    let bench = Bench::serving(&["green_tripdata_2024-01.parquet"])?;
-    let path = "/green_tripdata_2024-01.parquet";
-    bench.server.fault(path, lakehost_server::Fault::StallAfter(1_000, Duration::from_secs(30)));
-    let plugin = component("rogue_source").display().to_string();
-    let url = bench.url();
-    let target = format!("url={url}green_tripdata_2024-01.parquet");
-    let args = [
-        "run", "--plugin", &plugin, "--config", "fault=never-returns-from-read", "--config", &target, "--allow", &url,
-        "--table", "t.rogue", "--format", "json",
-    ];
-    let output = bench.command(&args).env("LAKEHOST_HOST_CALL_SECONDS", "2").output()?;
-    let done = crate::support::done(output)?;
-    assert_eq!((done.code, done.error_code().as_str()), (3, "LH0207"), "{}\n{}", done.stdout, done.stderr);
-    Ok(())
-}
-
-#[test]
 fn component_that_loops_before_it_says_anything() -> Result<()> {
     let bench = Bench::serving(&[])?;
     let plugin = component("rogue_start").display().to_string();
     let begun = Instant::now();
-    let done = bench.run(&["run", "--plugin", &plugin, "--format", "json"])?;
+    let done = bench.run(&["run", "--plugin", &plugin, "--month", "2024-01", "--format", "json"])?;
     assert_eq!((done.code, done.error_code().as_str()), (3, "LH0202"), "{}\n{}", done.stdout, done.stderr);
     assert!(begun.elapsed() < Duration::from_secs(60));
     Ok(())

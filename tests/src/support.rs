@@ -37,7 +37,7 @@ impl Done {
         let report: Value = serde_json::from_str(&self.stdout).unwrap_or_default();
         let windows = report["windows"].as_array().cloned().unwrap_or_default();
         let code = windows.iter().find_map(|window| window["error"]["code"].as_str());
-        code.or(report["error"]["code"].as_str()).unwrap_or("none").to_owned()
+        code.or(report["totals"]["error"]["code"].as_str()).unwrap_or("none").to_owned()
     }
 }
 

@@ -76,13 +76,9 @@ struct Demo {
 impl Demo {
     /// The main job over the demo's own server.
     fn load(&self, dataset: &str, months: &str, more: &[&str]) -> Command {
-        let base = format!("base_url={}", self.url);
-        let mut command = self.lakehost(&["run", "--plugin", "nyc_tlc.wasm", "--month", months]);
-        if dataset != "yellow" {
-            command.args(["--config", &format!("dataset={dataset}")]);
-        }
-        command.args(["--config", &base, "--allow", &self.url]).args(more);
-        command
+        let (dataset, base) = (format!("dataset={dataset}"), format!("base_url={}", self.url));
+        let job = ["run", "--plugin", "nyc_tlc.wasm", "--month", months, "--config", &dataset];
+        self.lakehost(&[&job, more, &["--config", &base, "--allow", &self.url]].concat())
     }
 
     fn lakehost(&self, arguments: &[&str]) -> Command {

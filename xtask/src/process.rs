@@ -36,13 +36,22 @@ pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut line = program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned();
     for argument in command.get_args() {
-        let argument = argument.to_string_lossy();
-        let plain =
-            !argument.is_empty() && !argument.contains(|c: char| c.is_whitespace() || "\"'`$&|;()<>*?".contains(c));
         line.push(' ');
-        line.push_str(&if plain { argument.into_owned() } else { format!("'{argument}'") });
+        line.push_str(&quoted(&argument.to_string_lossy()));
     }
     line
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let special = |c: char| c.is_whitespace() || "\"'`$&|;()<>*?\\!#~".contains(c);
+    if !word.is_empty() && !word.contains(special) {
+        word.to_owned()
+    } else if word.contains('\'') && !word.contains(['"', '$', '`', '\\', '!']) {
+        format!("\"{word}\"")
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// Runs a program to its end. Fails with its command line when it fails.
@@ -161,6 +170,9 @@ mod tests {
         let mut command = Command::new("/usr/bin/lakehost");
         command.args(["query", "select 1", "--format", "json"]);
         assert_eq!(shown(&command), "lakehost query 'select 1' --format json");
+        for (word, wanted) in [("", "''"), ("it's", "\"it's\""), ("it's $1", "'it'\\''s $1'"), ("day(a)", "'day(a)'")] {
+            assert_eq!(quoted(word), wanted);
+        }
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub struct Serving {
 impl Serving {
     /// Starts serving.
     pub fn start(folder: &Path) -> Result<Self> {
-        let program = std::env::current_exe().context("this program has no path")?;
+        // Not `current_exe`: a build of the whole workspace may have put another xtask in the place of this one.
+        let itself = Path::new("/proc/self/exe");
+        let program = if itself.exists() { itself.to_owned() } else { std::env::current_exe()? };
         let mut child = Command::new(program)
             .arg("serve")
             .arg(folder)

@@ -125,7 +125,17 @@ impl Member {
     }
 }
 
-/// The cargo that runs us, or the one in the path.
+/// The cargo that runs us, or the one in the path, as if it had been called from a shell.
+///
+/// `cargo run` tells us about our own package by environment variables. Build scripts further down watch some of them (ring's do), and
+/// would be run again, with everything above them, each time somebody calls cargo by hand.
 fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let ours = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name.to_str().is_some_and(|name| ours.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
+    command
 }

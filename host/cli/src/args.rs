@@ -130,7 +130,7 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value_t, help_heading = "This run")]
     pub format: ReportFormat,
     /// Take the plain Arrow path that every fast path must equal
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, env = "LAKEHOST_REFERENCE_PATH", value_parser = clap::builder::FalseyValueParser::new())]
     pub reference_path: bool,
     #[command(flatten)]
     pub place: Place,
@@ -385,9 +385,12 @@ mod tests {
             let parsed = Arguments::try_parse_from(line.split_whitespace());
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         }
-        for line in
-            ["lakehost run", "lakehost run p --plugin x", "lakehost run p --month 2024-01 --day 2024-01-01", "lakehost run p --bogus"]
-        {
+        for line in [
+            "lakehost run",
+            "lakehost run p --plugin x",
+            "lakehost run p --month 2024-01 --day 2024-01-01",
+            "lakehost run p --bogus",
+        ] {
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

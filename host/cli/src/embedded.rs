@@ -42,9 +42,8 @@ pub fn find(request: &PluginRequest) -> Result<Component, Error> {
     let path = request.folder.join(&request.name);
     match fs::metadata(&path) {
         Ok(_) => Ok(Component { name: request.name.clone(), origin: Origin::File(path) }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            embedded(&request.name).ok_or_else(|| Error::PluginMissing { name: request.name.escape_debug().to_string(), embedded: names() })
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => embedded(&request.name)
+            .ok_or_else(|| Error::PluginMissing { name: request.name.escape_debug().to_string(), embedded: names() }),
         Err(error) => Err(Error::file(&path, "read", error)),
     }
 }
@@ -73,7 +72,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("nyc_tlc.wasm"), b"abc").unwrap();
         let component = find(&request("nyc_tlc.wasm", folder.path())).unwrap();
-        assert_eq!(component.origin, Origin::File(folder.path().join("nyc_tlc.wasm")), "a file goes before an embedded one");
+        assert_eq!(
+            component.origin,
+            Origin::File(folder.path().join("nyc_tlc.wasm")),
+            "a file goes before an embedded one"
+        );
         assert!(!vouches_for(&sha256_hex(b"abc")));
     }
 

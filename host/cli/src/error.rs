@@ -38,6 +38,9 @@ pub enum Error {
     /// A run that the history does not have.
     #[error("no run {run_id} in {folder}")]
     RunUnknown { run_id: String, folder: String },
+    /// A query as of a time before the table's first snapshot.
+    #[error("table {table} had no rows yet at {time} UTC")]
+    NotYet { table: String, time: String },
     /// What cannot happen did.
     #[error("{what}")]
     Bug { what: String, cause: String },
@@ -61,7 +64,9 @@ impl Error {
 impl Diagnostic for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Usage { .. } | Self::CodeUnknown { .. } | Self::RunUnknown { .. } => codes::USAGE,
+            Self::Usage { .. } | Self::CodeUnknown { .. } | Self::RunUnknown { .. } | Self::NotYet { .. } => {
+                codes::USAGE
+            }
             Self::Config { .. } => codes::CONFIG_FILE,
             Self::PipelineUnknown { .. } => codes::PIPELINE_UNKNOWN,
             Self::PluginConfig { .. } => codes::PLUGIN_CONFIG,
@@ -99,18 +104,22 @@ impl Diagnostic for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::Config { hint, .. } | Self::PluginConfig { hint, .. } | Self::Window { hint, .. } => {
-                hint.clone()
-            }
+            Self::Usage { hint, .. }
+            | Self::Config { hint, .. }
+            | Self::PluginConfig { hint, .. }
+            | Self::Window { hint, .. } => hint.clone(),
             Self::PipelineUnknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
-            Self::PipelineUnknown { file: None, .. } => {
-                Some("there is no lakehost.toml here: `lakehost init` writes one, or name a source with --plugin".to_owned())
+            Self::PipelineUnknown { file: None, .. } => Some(
+                "there is no lakehost.toml here: `lakehost init` writes one, or name a source with --plugin".to_owned(),
+            ),
+            Self::PipelineUnknown { known, .. } if known.is_empty() => {
+                Some("the file has no [pipeline.NAME] section".to_owned())
             }
-            Self::PipelineUnknown { known, .. } if known.is_empty() => Some("the file has no [pipeline.NAME] section".to_owned()),
             Self::PipelineUnknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
-            Self::PluginMissing { embedded, .. } if embedded.is_empty() => {
-                Some("this binary carries no components; give the path of a .wasm file (`cargo xtask plugins` builds them)".to_owned())
-            }
+            Self::PluginMissing { embedded, .. } if embedded.is_empty() => Some(
+                "this binary carries no components; give the path of a .wasm file (`cargo xtask plugins` builds them)"
+                    .to_owned(),
+            ),
             Self::PluginMissing { embedded, .. } => {
                 Some(format!("give the path of a .wasm file, or one that this binary carries: {}", embedded.join(", ")))
             }
@@ -120,6 +129,7 @@ impl Diagnostic for Error {
             }
             Self::CodeUnknown { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
             Self::CodeUnknown { .. } => Some("`lakehost explain` lists all codes".to_owned()),
+            Self::NotYet { table, .. } => Some(format!("`lakehost snapshots {table}` shows since when it has")),
             Self::RunUnknown { .. } => Some("`lakehost runs` lists the runs".to_owned()),
             Self::Bug { .. } => Some("please report it, with the command line and this text".to_owned()),
             Self::File { .. } | Self::Stopped { .. } => None,

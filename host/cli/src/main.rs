@@ -6,6 +6,8 @@
 //! Left to others: order and accounting of a load (`host/pipeline`), components (`host/wasm`), tables (`host/lake`), SQL (`host/query`). Nothing
 //! here is imported elsewhere.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
+
 mod approve;
 mod args;
 mod commands;
@@ -15,6 +17,8 @@ mod error;
 mod exit_code;
 mod logs;
 mod memory;
+#[cfg(feature = "native-cleaner")]
+mod native_cleaner;
 mod plugins;
 mod progress;
 mod render;
@@ -120,7 +124,13 @@ mod tests {
             "lakehost run --month 2024-01",
             &format!("the following required arguments were not provided <PIPELINE>; {help}"),
         );
-        check("lakehost run p --verify all", &format!("invalid value `all` for `--verify <HOW>`, possible values: pages, footer; {help}"));
-        check("lakehost run p --mont 2024-01", "unexpected argument `--mont` found; a similar argument exists: `--month`");
+        check(
+            "lakehost run p --verify all",
+            &format!("invalid value `all` for `--verify <HOW>`, possible values: pages, footer; {help}"),
+        );
+        check(
+            "lakehost run p --mont 2024-01",
+            "unexpected argument `--mont` found; a similar argument exists: `--month`",
+        );
     }
 }

@@ -36,9 +36,10 @@ pub fn parse_size(text: &str, whose: &str) -> Result<u64, Error> {
 /// Parses a memory budget, which must hold a run.
 pub fn parse_budget(text: &str, whose: &str) -> Result<u64, Error> {
     match parse_size(text, whose)? {
-        bytes if bytes < LEAST_BYTES => {
-            Err(Error::Usage { message: format!("{whose} of {} is too small", text.trim()), hint: Some("give at least 64MiB".to_owned()) })
-        }
+        bytes if bytes < LEAST_BYTES => Err(Error::Usage {
+            message: format!("{whose} of {} is too small", text.trim()),
+            hint: Some("give at least 64MiB".to_owned()),
+        }),
         bytes => Ok(bytes),
     }
 }
@@ -98,7 +99,9 @@ mod tests {
 
     #[test]
     fn sizes_are_shown() {
-        for (bytes, expected) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (5 << 40, "5120.0 GiB")] {
+        for (bytes, expected) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (5 << 40, "5120.0 GiB")]
+        {
             assert_eq!(shown(bytes), expected);
         }
     }

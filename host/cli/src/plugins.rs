@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use lakehost_fetch::{FetchLimits, Ledger};
 use lakehost_pipeline::Fault;
+use lakehost_pipeline::ports::Cleaner;
 use lakehost_wasm::{Ask, Budgets, FetchOptions, Grants, HostOptions, Plugin, WasmHost, WasmSource};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -50,7 +51,13 @@ impl Plugins {
     ///
     /// # Errors
     /// `LH0802` when nobody gives it all.
-    pub fn grants(&self, source: &Plugin, config: &Value, allow: &[String], operator: &mut dyn Operator) -> Result<Grants, Fault> {
+    pub fn grants(
+        &self,
+        source: &Plugin,
+        config: &Value,
+        allow: &[String],
+        operator: &mut dyn Operator,
+    ) -> Result<Grants, Fault> {
         let asks = self.host.asks(source, config)?;
         let decision = Grants::effective(&asks, allow)?;
         if decision.missing.is_empty() {
@@ -70,11 +77,24 @@ impl Plugins {
         Ok(grants)
     }
 
+    /// A configured cleaner.
+    pub fn cleaner(&self, plugin: &Plugin, config: &Value) -> Result<Box<dyn Cleaner>, Fault> {
+        #[cfg(feature = "native-cleaner")]
+        if std::env::var_os("LAKEHOST_NATIVE_CLEANER").is_some() && plugin.about()?.id.name == "trip_cleaner" {
+            let id = plugin.about()?.id.clone();
+            return Ok(Box::new(crate::native_cleaner::NativeCleaner::new(id, plugin.config(config)?.to_string())));
+        }
+        Ok(Box::new(self.host.cleaner(plugin, config)?))
+    }
+
     /// A configured source under these grants.
     pub fn source(&self, plugin: &Plugin, config: &Value, grants: &Grants) -> Result<WasmSource, Fault> {
         // Bodies wait in files without a name: they are gone with the process, however it ends.
-        let fetch =
-            FetchOptions { limits: FetchLimits::default(), spool_dir: std::env::temp_dir(), ledger: Arc::clone(&self.ledger) };
+        let fetch = FetchOptions {
+            limits: FetchLimits::default(),
+            spool_dir: std::env::temp_dir(),
+            ledger: Arc::clone(&self.ledger),
+        };
         Ok(self.host.source(plugin, config, grants, fetch)?)
     }
 }

@@ -31,6 +31,16 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// How often a plain line is printed.
 const PLAIN: Duration = Duration::from_secs(5);
 
+/// A line without an end in sight, and one with.
+const SPINNER: &str = "{spinner} {prefix}  {wide_msg}";
+const BAR: &str = "{spinner} {prefix} [{bar:24}]  {wide_msg}";
+/// Steps of the bar.
+const SHARES: u64 = 1_000;
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
 /// Watches a run: clock, progress, and the flag that stops it.
 pub struct Progress {
     started: Instant,
@@ -79,8 +89,7 @@ impl Progress {
             View::Hidden
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-            bar.set_style(style);
+            bar.set_style(style(SPINNER));
             View::Bar(bar)
         } else {
             View::Plain
@@ -137,6 +146,13 @@ impl Progress {
         let prefix = self.prefix();
         match &self.view {
             View::Bar(bar) => {
+                if let Some(share) = self.share() {
+                    if bar.length().is_none() {
+                        bar.set_style(style(BAR));
+                        bar.set_length(SHARES);
+                    }
+                    bar.set_position((share * SHARES as f64) as u64);
+                }
                 bar.set_prefix(prefix);
                 bar.set_message(message);
                 bar.tick();
@@ -149,9 +165,25 @@ impl Progress {
         }
     }
 
+    /// How much of the run is done, when that can be told.
+    fn share(&self) -> Option<f64> {
+        let window = locked(&self.window);
+        let done = window.cpu_seconds.len() as f64;
+        let bytes = self.bytes.load(Ordering::Relaxed) as f64;
+        let at_hand = window.bytes.map(|expected| (bytes / expected.max(1) as f64).min(1.0));
+        match at_hand {
+            None if self.windows < 2 => None,
+            at_hand => Some(((done + at_hand.unwrap_or_default()) / self.windows.max(1) as f64).min(1.0)),
+        }
+    }
+
     fn prefix(&self) -> String {
         let window = locked(&self.window);
-        if self.windows > 1 { format!("{} ({}/{})", window.label, window.begun, self.windows) } else { window.label.clone() }
+        if self.windows > 1 {
+            format!("{} ({}/{})", window.label, window.begun, self.windows)
+        } else {
+            window.label.clone()
+        }
     }
 
     fn message(&self, now_ns: u64) -> String {
@@ -165,7 +197,8 @@ impl Progress {
         let bytes = self.bytes.load(Ordering::Relaxed);
         let window = locked(&self.window);
         let elapsed_ns = now_ns.saturating_sub(window.began_ns);
-        let mut parts = vec![stage.to_owned(), format!("{} rows", grouped(rows)), format!("{} written", memory::shown(bytes))];
+        let mut parts =
+            vec![stage.to_owned(), format!("{} rows", grouped(rows)), format!("{} written", memory::shown(bytes))];
         parts.push(format!("{:.0} s", elapsed_ns as f64 / 1e9));
         if let Some(left) = time_left(&window, self.windows, now_ns, bytes) {
             parts.push(format!("about {left} left"));
@@ -341,12 +374,14 @@ mod tests {
         assert_eq!(progress.rows.load(Ordering::Relaxed), 0);
         assert!(progress.window_ends().0.is_empty());
         assert_eq!(progress.prefix(), "b (2/2)");
+        assert_eq!(progress.share(), Some(1.0));
     }
 
     #[test]
     fn time_left_is_told_when_it_can_be() {
         let second = 1_000_000_000;
-        let done = WindowClock { begun: 3, began_ns: 20 * second, cpu_seconds: vec![1.0, 1.0], ..WindowClock::default() };
+        let done =
+            WindowClock { begun: 3, began_ns: 20 * second, cpu_seconds: vec![1.0, 1.0], ..WindowClock::default() };
         assert_eq!(time_left(&done, 12, 25 * second, 0).as_deref(), Some("95 s"));
         let first = WindowClock { begun: 1, bytes: Some(100), ..WindowClock::default() };
         assert_eq!(time_left(&first, 1, 10 * second, 50).as_deref(), Some("10 s"));

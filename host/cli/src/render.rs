@@ -47,7 +47,9 @@ pub fn fault(fault: &Fault, colour: Colour) -> String {
             _ => format!("{} {}", line(name), line(value)),
         })
         .collect();
-    for (name, value) in [("input", (!inputs.is_empty()).then(|| inputs.join(", "))), ("cause", fault.cause()), ("hint", fault.hint())] {
+    for (name, value) in
+        [("input", (!inputs.is_empty()).then(|| inputs.join(", "))), ("cause", fault.cause()), ("hint", fault.hint())]
+    {
         let Some(value) = value else { continue };
         for (index, part) in value.lines().enumerate() {
             let name = if index == 0 { colour.paint("1", &format!("{name:<5}")) } else { " ".repeat(5) };

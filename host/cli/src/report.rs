@@ -44,7 +44,8 @@ fn summary(window: &WindowReport) -> String {
     }
     if window.files > 0 {
         let files = if window.files == 1 { "file" } else { "files" };
-        parts.push(format!("{} in {} {files}", memory::shown(window.bytes), grouped(window.files)));
+        let path = window.path.as_deref().map(|path| format!(" ({})", line(path))).unwrap_or_default();
+        parts.push(format!("{} in {} {files}{path}", memory::shown(window.bytes), grouped(window.files)));
     }
     if let (Some(snapshot), true) = (window.snapshot_id, window.window.is_some() || window.status == Status::Loaded) {
         parts.push(format!("snapshot {snapshot}"));
@@ -74,8 +75,10 @@ pub fn word(status: Status) -> &'static str {
 
 /// The whole report as machines read it.
 pub fn json(report: &RunReport) -> Result<Value, Error> {
-    serde_json::to_value(report)
-        .map_err(|error| Error::Bug { what: "the report cannot be written as JSON".to_owned(), cause: error.to_string() })
+    serde_json::to_value(report).map_err(|error| Error::Bug {
+        what: "the report cannot be written as JSON".to_owned(),
+        cause: error.to_string(),
+    })
 }
 
 /// Puts the CPU time of the whole process beside that of the stages: `windows` has one value for each window that was tried.
@@ -106,7 +109,13 @@ pub fn failed(run_id: &str, pipeline: Option<&str>, fault: &Fault) -> RunReport 
         peak_rss_bytes: memory::peak_rss_bytes(),
         fault: None,
     };
-    RunReport { run_id: run_id.to_owned(), pipeline: pipeline.map(str::to_owned), table: None, windows: Vec::new(), totals }
+    RunReport {
+        run_id: run_id.to_owned(),
+        pipeline: pipeline.map(str::to_owned),
+        table: None,
+        windows: Vec::new(),
+        totals,
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +133,7 @@ mod tests {
         (window.rows_read, window.rows_written, window.bytes, window.files) = (56_551, 56_500, 1 << 20, 1);
         window.rows_rejected.insert("negative_amount".to_owned(), 51);
         window.snapshot_id = Some(42);
+        window.path = Some("pages".to_owned());
         window.seconds.insert("total".to_owned(), 0.5);
         report.windows.push(window);
         report
@@ -135,7 +145,7 @@ mod tests {
         add_process_cpu(&mut report, &[0.75]);
         let expected = "\
 raw.green_trips  run 018cc251
-  2024-01        loaded, 56,551 rows read, 56,500 written, 51 rejected, 1.0 MiB in 1 file, snapshot 42, 0.50 s, 0.75 s CPU
+  2024-01        loaded, 56,551 rows read, 56,500 written, 51 rejected, 1.0 MiB in 1 file (pages), snapshot 42, 0.50 s, 0.75 s CPU
                  rejected: negative_amount 51
 ";
         assert_eq!(text(&report), expected);
@@ -147,8 +157,18 @@ raw.green_trips  run 018cc251
         let window = &json["windows"][0];
         for part in [window, &json["totals"]] {
             for key in [
-                "status", "error", "rows_read", "rows_written", "rows_rejected", "bytes", "files", "snapshot_id", "load_id", "seconds",
-                "cpu_seconds", "peak_rss_bytes",
+                "status",
+                "error",
+                "rows_read",
+                "rows_written",
+                "rows_rejected",
+                "bytes",
+                "files",
+                "snapshot_id",
+                "load_id",
+                "seconds",
+                "cpu_seconds",
+                "peak_rss_bytes",
             ] {
                 assert!(part.get(key).is_some(), "{key}");
             }

@@ -38,9 +38,10 @@ fn table(
     limit: usize,
     mut out: impl Write,
 ) -> Result<(), Fault> {
-    let headings = schema.fields().iter().map(|field| {
-        (field.name().as_str(), if field.data_type().is_numeric() { Align::Right } else { Align::Left })
-    });
+    let headings = schema
+        .fields()
+        .iter()
+        .map(|field| (field.name().as_str(), if field.data_type().is_numeric() { Align::Right } else { Align::Left }));
     let mut text = TextTable::new(headings);
     let options = FormatOptions::new().with_null("NULL").with_display_error(true);
     let (mut shown, mut more) = (0, false);

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the run to stop at the next safe point, the second ends the process.
 
-use std::sync::OnceLock;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use lakehost_lake::{LakeOptions, SqliteLake, snapshot_as_of};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::TableName;
+use lakehost_pipeline::ports::{Lake, Load, LoadRecord, TableInfo, TableName, Target};
 use lakehost_query::{AsOf, OpenTable, Tables};
 use tokio::runtime::Runtime;
 
 use crate::config::resolve::Where;
 use crate::error::Error;
 use crate::progress;
+use crate::time::utc;
 
 /// Threads that wait for files, catalog, network and timers. Rows are worked on elsewhere.
 const WAITING_THREADS: usize = 2;
@@ -53,6 +54,24 @@ impl Warehouse {
     }
 }
 
+/// A lake without tables: what a dry run sees where no warehouse is yet, so that it makes none.
+pub struct NoLake;
+
+impl Lake for NoLake {
+    fn table(&self, _name: &TableName) -> Result<Option<TableInfo>, Fault> {
+        Ok(None)
+    }
+
+    fn last_load(&self, _name: &TableName, _window_key: &str) -> Result<Option<LoadRecord>, Fault> {
+        Ok(None)
+    }
+
+    fn begin(&self, target: &Target, _run_id: &str) -> Result<Box<dyn Load>, Fault> {
+        let what = format!("a dry run began to load {}", target.table);
+        Err(Error::Bug { what, cause: "there is no warehouse to load into".to_owned() }.into())
+    }
+}
+
 /// Whether a folder holds a warehouse.
 pub fn exists(warehouse: &Path) -> bool {
     warehouse.is_dir()
@@ -86,7 +105,17 @@ impl Tables for QueriedTables {
             AsOf::Snapshot(id) => lakehost_lake::AsOf::Snapshot(id),
             AsOf::TimeMs(ms) => lakehost_lake::AsOf::Time(ms),
         });
-        let snapshot_id = as_of.map(|as_of| snapshot_as_of(&table, &as_of)).transpose()?;
+        let snapshot_id = match (as_of, self.as_of) {
+            (None, _) => None,
+            (Some(as_of), wanted) => Some(snapshot_as_of(&table, &as_of).map_err(|error| match (error, wanted) {
+                // A time as people read it, rather than a number.
+                (lakehost_lake::Error::NoSnapshot { .. }, Some(AsOf::TimeMs(ms))) => Fault::new(Error::NotYet {
+                    table: name.to_string(),
+                    time: utc(u64::try_from(ms).unwrap_or_default()),
+                }),
+                (error, _) => Fault::new(error),
+            })?),
+        };
         Ok(Some(OpenTable { table, snapshot_id }))
     }
 

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Date64Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef, PrimitiveArray, new_null_array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer, ScalarBuffer};
 use arrow_cast::{CastOptions, cast_with_options};
@@ -108,7 +108,8 @@ fn decimal_widens(from: &DataType, to: &DataType) -> bool {
 
 /// Nested types of the same structure, whose leaves widen; names of list items and nullability are labels.
 fn nested_widens(from: &DataType, to: &DataType) -> bool {
-    let leaf = |a: &DataType, b: &DataType| matches!(cast_kind(a, b), Some(Cast::None | Cast::Widen)) && *a != DataType::Null;
+    let leaf =
+        |a: &DataType, b: &DataType| matches!(cast_kind(a, b), Some(Cast::None | Cast::Widen)) && *a != DataType::Null;
     match (from, to) {
         (DataType::List(a), DataType::List(b)) | (DataType::LargeList(a), DataType::LargeList(b)) => {
             leaf(a.data_type(), b.data_type())
@@ -135,7 +136,8 @@ pub fn cast_exact(array: &ArrayRef, to: &DataType) -> Result<(ArrayRef, Option<B
         _ if *from == DataType::Null => Ok((new_null_array(to, array.len()), None)),
         _ if matches!(from, DataType::Dictionary(..)) => {
             let dictionary = array.as_any_dictionary_opt().ok_or_else(no_cast)?;
-            let values = arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(|_| no_cast())?;
+            let values =
+                arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(|_| no_cast())?;
             cast_exact(&values, to)
         }
         Cast::Widen => widen(array, to),
@@ -146,10 +148,8 @@ pub fn cast_exact(array: &ArrayRef, to: &DataType) -> Result<(ArrayRef, Option<B
 /// Arrow's own kernel, told to fail and not to null; only used where it cannot lose anything.
 fn widen(array: &ArrayRef, to: &DataType) -> Result<(ArrayRef, Option<BooleanBuffer>)> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    let cast = cast_with_options(array, to, &options).map_err(|error| Error::Encode {
-        what: format!("{} as {to}", array.data_type()),
-        detail: error.to_string(),
-    })?;
+    let cast = cast_with_options(array, to, &options)
+        .map_err(|error| Error::Encode { what: format!("{} as {to}", array.data_type()), detail: error.to_string() })?;
     Ok((cast, None))
 }
 
@@ -173,10 +173,22 @@ macro_rules! with_integer {
 macro_rules! with_unit {
     ($unit:expr, $alias:ident => $body:expr) => {
         match $unit {
-            TimeUnit::Second => { type $alias = TimestampSecondType; $body }
-            TimeUnit::Millisecond => { type $alias = TimestampMillisecondType; $body }
-            TimeUnit::Microsecond => { type $alias = TimestampMicrosecondType; $body }
-            TimeUnit::Nanosecond => { type $alias = TimestampNanosecondType; $body }
+            TimeUnit::Second => {
+                type $alias = TimestampSecondType;
+                $body
+            }
+            TimeUnit::Millisecond => {
+                type $alias = TimestampMillisecondType;
+                $body
+            }
+            TimeUnit::Microsecond => {
+                type $alias = TimestampMicrosecondType;
+                $body
+            }
+            TimeUnit::Nanosecond => {
+                type $alias = TimestampNanosecondType;
+                $body
+            }
         }
     };
 }
@@ -237,6 +249,7 @@ fn per_second(unit: &TimeUnit) -> i64 {
     }
 }
 
+#[expect(clippy::useless_conversion, reason = "the macro names every type, the own one too")]
 fn integers(array: &ArrayRef, to: &DataType) -> Option<Checked> {
     if let Some(values) = array.as_primitive_opt::<UInt64Type>() {
         return with_integer!(to, To => Some(map::<UInt64Type, To>(values, to, |value| value.try_into().ok())));
@@ -339,7 +352,15 @@ mod tests {
             &[1],
         );
         check(
-            Arc::new(Float64Array::from(vec![1.0, 1.5, f64::NAN, f64::INFINITY, -0.0, 9.3e18, -9_223_372_036_854_775_808.0])),
+            Arc::new(Float64Array::from(vec![
+                1.0,
+                1.5,
+                f64::NAN,
+                f64::INFINITY,
+                -0.0,
+                9.3e18,
+                -9_223_372_036_854_775_808.0,
+            ])),
             DataType::Int64,
             Arc::new(Int64Array::from(vec![Some(1), None, None, None, Some(0), None, Some(i64::MIN)])),
             &[1, 2, 3, 5],
@@ -388,7 +409,12 @@ mod tests {
         let text = || Arc::new(StringArray::from(vec![Some("a"), None])) as ArrayRef;
         check(Arc::new(Int32Array::from(vec![7])), DataType::Int64, Arc::new(Int64Array::from(vec![7])), &[]);
         check(Arc::new(Int32Array::from(vec![7])), DataType::Float64, Arc::new(Float64Array::from(vec![7.0])), &[]);
-        check(Arc::new(Float32Array::from(vec![0.1])), DataType::Float64, Arc::new(Float64Array::from(vec![f64::from(0.1_f32)])), &[]);
+        check(
+            Arc::new(Float32Array::from(vec![0.1])),
+            DataType::Float64,
+            Arc::new(Float64Array::from(vec![f64::from(0.1_f32)])),
+            &[],
+        );
         check(Arc::new(LargeStringArray::from(vec![Some("a"), None])), DataType::Utf8, text(), &[]);
         check(Arc::new(StringViewArray::from(vec![Some("a"), None])), DataType::Utf8, text(), &[]);
         check(Arc::new(NullArray::new(2)), DataType::Int32, Arc::new(Int32Array::from(vec![None, None])), &[]);

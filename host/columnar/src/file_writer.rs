@@ -66,7 +66,8 @@ impl FileLayout {
             }
         }
         let properties = Arc::new(properties.build());
-        let none = SerializedFileWriter::new(std::io::sink(), parquet.root_schema_ptr(), properties.clone()).map_err(refuse)?;
+        let none = SerializedFileWriter::new(std::io::sink(), parquet.root_schema_ptr(), properties.clone())
+            .map_err(refuse)?;
         Ok(Self {
             columns: ArrowRowGroupWriterFactory::new(&none, output.schema.clone()),
             arrow: output.schema.clone(),
@@ -90,11 +91,6 @@ impl FileLayout {
     /// Leaf columns of each field.
     pub(crate) fn leaves(&self) -> &[usize] {
         &self.leaves
-    }
-
-    /// The writer properties, for who encodes a column alone.
-    pub(crate) fn properties(&self) -> &WriterPropertiesPtr {
-        &self.properties
     }
 
     /// Encoders for all leaf columns of a new row group.

@@ -33,7 +33,11 @@ pub struct ParquetFile {
 
 impl std::fmt::Debug for ParquetFile {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("ParquetFile").field("name", &self.name()).field("rows", &self.rows()).finish_non_exhaustive()
+        formatter
+            .debug_struct("ParquetFile")
+            .field("name", &self.name())
+            .field("rows", &self.rows())
+            .finish_non_exhaustive()
     }
 }
 

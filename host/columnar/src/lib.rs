@@ -17,6 +17,8 @@
 //! HTTP and object stores (bytes come from a [`ByteSource`] and go to a [`FileSink`]), Iceberg (a [`WrittenFile`] carries the footer from which
 //! `lake` makes a manifest entry), rules and cleaners (a [`RowStep`]), and the clock (an [`Observer`] is told when a stage starts and ends).
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed"))]
+
 mod as_is;
 mod bytes;
 mod cast;
@@ -35,8 +37,8 @@ mod testing;
 mod thrift;
 mod transcode;
 
-pub use as_is::{AsIs, Verify, as_is_plan};
 pub use self::bytes::{ByteSource, FileBytes, MemoryBytes};
+pub use as_is::{AsIs, Verify, as_is_plan};
 pub use cast::{Cast, cast_exact, cast_kind};
 pub use error::{Error, Result};
 pub use footer::ParquetFile;

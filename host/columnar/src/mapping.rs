@@ -221,7 +221,10 @@ impl ParquetScan {
         Ok(ScanSlices {
             file: self.file.clone(),
             schema: Arc::new(Schema::new(fields)),
-            positions: wanted.iter().map(|column| column.root.and_then(|root| roots.binary_search(&root).ok())).collect(),
+            positions: wanted
+                .iter()
+                .map(|column| column.root.and_then(|root| roots.binary_search(&root).ok()))
+                .collect(),
             wanted,
             reader,
             left: self.group_rows(group),
@@ -319,7 +322,8 @@ fn concat(file: &ParquetFile, schema: &SchemaRef, parts: &[Decoded]) -> Result<D
         .map_err(|error| Error::corrupt(file.name(), error))?;
     let mut failed = Vec::new();
     for field in schema.fields() {
-        let of = |part: &Decoded| part.failed.iter().find(|failure| failure.column == *field.name()).map(|f| f.rows.clone());
+        let of =
+            |part: &Decoded| part.failed.iter().find(|failure| failure.column == *field.name()).map(|f| f.rows.clone());
         if parts.iter().all(|part| of(part).is_none()) {
             continue;
         }
@@ -352,7 +356,8 @@ impl<'a> Found<'a> {
         let descriptor = file.metadata().file_metadata().schema_descr();
         let mut roots: Vec<Option<(usize, bool)>> = vec![None; fields.len()];
         for leaf in 0..descriptor.num_columns() {
-            let flat = descriptor.column(leaf).path().parts().len() == 1 && descriptor.column(leaf).max_rep_level() == 0;
+            let flat =
+                descriptor.column(leaf).path().parts().len() == 1 && descriptor.column(leaf).max_rep_level() == 0;
             if let Some(root) = roots.get_mut(descriptor.get_column_root_idx(leaf)) {
                 *root = Some(root.map_or((leaf, !flat), |(first, _)| (first, true)));
             }
@@ -405,6 +410,67 @@ impl<'a> Found<'a> {
                 column: name.clone(),
                 looked_for: upstream.to_vec(),
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::bytes::{ByteSource, MemoryBytes};
+    use crate::testing;
+
+    fn all(scan: &ParquetScan) -> Vec<String> {
+        scan.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    /// Serves the footer, and loses the connection for everything before it.
+    struct Lost(MemoryBytes, u64);
+
+    impl ByteSource for Lost {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+
+        fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+            if offset > 0 && offset < self.1 {
+                return Err(io::Error::new(io::ErrorKind::ConnectionReset, "connection reset"));
+            }
+            self.0.read_at(offset, len)
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_is_not_a_damaged_file() {
+        // Longer than what is read together with the footer.
+        let bytes = testing::sample_file(60_000, |properties| properties);
+        let body = testing::opened(bytes.clone()).body_bytes();
+        let lost = Arc::new(Lost(MemoryBytes::new("a.parquet", bytes), body - (64 << 10)));
+        let scan = ParquetScan::try_new(ParquetFile::open(lost).unwrap(), None).unwrap();
+        let error = scan.read_group(0, &all(&scan)).unwrap_err();
+        assert!(matches!(error, Error::Io(_)), "{error:?}");
+    }
+
+    #[test]
+    fn damaged_pages_are_rows_or_errors_and_never_panics() {
+        let bytes = testing::sample_file(2_000, |properties| properties);
+        let file = testing::opened(bytes.clone());
+        for position in (4..file.body_bytes() as usize).step_by(31) {
+            let mut damaged = bytes.to_vec();
+            damaged[position] ^= 0x81;
+            let scan = ParquetScan::try_new(testing::opened(damaged), None).unwrap();
+            match scan.read_group(0, &all(&scan)) {
+                Ok(decoded) => assert_eq!(decoded.batch.num_rows(), 2_000),
+                Err(error) => assert!(matches!(error, Error::Corrupt { .. }), "{error:?}"),
+            }
         }
     }
 }

@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Error, Result};
 
 /// Run `work` over `items` on up to `threads` threads, this one included. The first error stops what has not begun.
-pub(crate) fn parallel<T: Send, R: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) -> Result<R> + Sync) -> Result<Vec<R>> {
+pub(crate) fn parallel<T: Send, R: Send>(
+    threads: usize,
+    items: Vec<T>,
+    work: impl Fn(T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
     let threads = threads.min(items.len());
     if threads <= 1 {
         return items.into_iter().map(work).collect();
@@ -50,7 +54,11 @@ mod tests {
         for threads in [0, 1, 3, 64] {
             let squares = parallel(threads, (0..40).collect(), |item: usize| Ok(item * item)).unwrap();
             assert_eq!(squares, (0..40).map(|item| item * item).collect::<Vec<_>>());
-            let result = parallel(threads, (0..40).collect(), |item: usize| if item == 7 { Err(Error::Cancelled) } else { Ok(()) });
+            let result = parallel(
+                threads,
+                (0..40).collect(),
+                |item: usize| if item == 7 { Err(Error::Cancelled) } else { Ok(()) },
+            );
             assert!(matches!(result, Err(Error::Cancelled)));
         }
     }

@@ -117,13 +117,18 @@ fn check(field: &PartitionField, kind: &DataType) -> Result<()> {
         F::Identity => micros || matches!(kind, T::Int32 | T::Int64 | T::Date32 | T::Utf8),
         F::Year | F::Month | F::Day => micros || *kind == T::Date32,
         F::Hour => micros,
-        F::Bucket(count) => count > 0 && (micros || matches!(kind, T::Int32 | T::Int64 | T::Date32 | T::Utf8 | T::Binary)),
+        F::Bucket(count) => {
+            count > 0 && (micros || matches!(kind, T::Int32 | T::Int64 | T::Date32 | T::Utf8 | T::Binary))
+        }
         F::Truncate(width) => width > 0 && matches!(kind, T::Int32 | T::Int64 | T::Utf8),
     };
     if good {
         return Ok(());
     }
-    Err(Error::unsupported(&format!("column {}", field.column), format!("{:?} of {kind}", field.transform).to_lowercase()))
+    Err(Error::unsupported(
+        &format!("column {}", field.column),
+        format!("{:?} of {kind}", field.transform).to_lowercase(),
+    ))
 }
 
 /// Values of some rows: `rows` are indexes into `values`, absent when there is one value.
@@ -148,16 +153,22 @@ impl Local<Vec<PartitionValue>> {
         };
         match (&self.rows, field.rows) {
             (None, None) => Self::one(tuple(0, 0)),
-            (None, Some(rows)) => Self { values: (0..field.values.len()).map(|second| tuple(0, second)).collect(), rows: Some(rows) },
+            (None, Some(rows)) => {
+                Self { values: (0..field.values.len()).map(|second| tuple(0, second)).collect(), rows: Some(rows) }
+            }
             (Some(_), None) => {
                 let values = (0..self.values.len()).map(|first| tuple(first, 0)).collect();
                 Self { values, rows: self.rows }
             }
             (Some(firsts), Some(seconds)) => {
                 let count = field.values.len();
-                let keys = firsts.iter().zip(seconds).map(|(first, second)| i64::from(*first) * count as i64 + i64::from(second));
+                let keys = firsts
+                    .iter()
+                    .zip(seconds)
+                    .map(|(first, second)| i64::from(*first) * count as i64 + i64::from(second));
                 let (rows, keys) = number(&keys.collect::<Vec<_>>(), None);
-                let values = keys.into_iter().flatten().map(|key| tuple(key as usize / count, key as usize % count)).collect();
+                let values =
+                    keys.into_iter().flatten().map(|key| tuple(key as usize / count, key as usize % count)).collect();
                 Self { rows: Some(rows), values }
             }
         }
@@ -180,8 +191,12 @@ fn local(field: &PartitionField, column: &ArrayRef) -> Result<Local<PartitionVal
         DataType::Int32 => {
             let values = column.as_primitive::<Int32Type>().values();
             match field.transform {
-                F::Truncate(width) => numbers(values, nulls, true, |v| truncate(v, i64::from(width)), |v| V::Int(v as i32)),
-                F::Bucket(count) => numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32)),
+                F::Truncate(width) => {
+                    numbers(values, nulls, true, |v| truncate(v, i64::from(width)), |v| V::Int(v as i32))
+                }
+                F::Bucket(count) => {
+                    numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32))
+                }
                 _ => numbers(values, nulls, true, |v| v, |v| V::Int(v as i32)),
             }
         }
@@ -189,7 +204,9 @@ fn local(field: &PartitionField, column: &ArrayRef) -> Result<Local<PartitionVal
             let values = column.as_primitive::<Int64Type>().values();
             match field.transform {
                 F::Truncate(width) => numbers(values, nulls, true, |v| truncate(v, i64::from(width)), V::Long),
-                F::Bucket(count) => numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32)),
+                F::Bucket(count) => {
+                    numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32))
+                }
                 _ => numbers(values, nulls, true, |v| v, V::Long),
             }
         }
@@ -198,7 +215,9 @@ fn local(field: &PartitionField, column: &ArrayRef) -> Result<Local<PartitionVal
             match field.transform {
                 F::Year => numbers(values, nulls, true, |v| civil(v).0, |v| V::Int(v as i32)),
                 F::Month => numbers(values, nulls, true, months, |v| V::Int(v as i32)),
-                F::Bucket(count) => numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32)),
+                F::Bucket(count) => {
+                    numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32))
+                }
                 _ => numbers(values, nulls, true, |v| v, |v| V::Date(v as i32)),
             }
         }
@@ -209,7 +228,9 @@ fn local(field: &PartitionField, column: &ArrayRef) -> Result<Local<PartitionVal
                 F::Month => numbers(values, nulls, true, |v| months(v.div_euclid(DAY_US)), |v| V::Int(v as i32)),
                 F::Day => numbers(values, nulls, true, |v| v.div_euclid(DAY_US), |v| V::Date(v as i32)),
                 F::Hour => numbers(values, nulls, true, |v| v.div_euclid(HOUR_US), |v| V::Int(v as i32)),
-                F::Bucket(count) => numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32)),
+                F::Bucket(count) => {
+                    numbers(values, nulls, false, |v| bucket(&v.to_le_bytes(), count), |v| V::Int(v as i32))
+                }
                 _ => numbers(values, nulls, true, |v| v, V::TimestampMicros),
             }
         }
@@ -238,13 +259,10 @@ fn numbers<T: Copy + Ord + Into<i64>>(
     make: impl Fn(i64) -> PartitionValue,
 ) -> Local<PartitionValue> {
     let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-    if ordered && nulls.is_none() {
-        let ends = values.iter().min().zip(values.iter().max());
-        if let Some((low, high)) = ends.map(|(low, high)| (transform((*low).into()), transform((*high).into()))) {
-            if low == high {
-                return Local::one(make(low));
-            }
-        }
+    let ends = values.iter().min().zip(values.iter().max()).filter(|_| ordered && nulls.is_none());
+    match ends.map(|(low, high)| (transform((*low).into()), transform((*high).into()))) {
+        Some((low, high)) if low == high => return Local::one(make(low)),
+        _ => {}
     }
     let keys: Vec<i64> = values.iter().map(|value| transform((*value).into())).collect();
     let (rows, keys) = number(&keys, nulls);
@@ -252,10 +270,15 @@ fn numbers<T: Copy + Ord + Into<i64>>(
     Local { rows: Some(rows), values }
 }
 
-fn hashed<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, nulls: Option<&NullBuffer>, count: u32) -> Local<PartitionValue> {
+fn hashed<'a>(
+    values: impl Iterator<Item = Option<&'a [u8]>>,
+    nulls: Option<&NullBuffer>,
+    count: u32,
+) -> Local<PartitionValue> {
     let keys: Vec<i64> = values.map(|bytes| bytes.map_or(0, |bytes| bucket(bytes, count))).collect();
     let (rows, keys) = number(&keys, nulls);
-    let values = keys.into_iter().map(|key| key.map_or(PartitionValue::Null, |key| PartitionValue::Int(key as i32))).collect();
+    let values =
+        keys.into_iter().map(|key| key.map_or(PartitionValue::Null, |key| PartitionValue::Int(key as i32))).collect();
     Local { rows: Some(rows), values }
 }
 
@@ -277,7 +300,8 @@ fn number(keys: &[i64], nulls: Option<&NullBuffer>) -> (Vec<u32>, Vec<Option<i64
             let mut table = vec![u32::MAX; high.abs_diff(low) as usize + 1];
             let (mut null, mut found) = (u32::MAX, Vec::new());
             let rows = keys.iter().enumerate().map(|(row, key)| {
-                let (slot, key) = if valid(row) { (&mut table[key.abs_diff(low) as usize], Some(*key)) } else { (&mut null, None) };
+                let (slot, key) =
+                    if valid(row) { (&mut table[key.abs_diff(low) as usize], Some(*key)) } else { (&mut null, None) };
                 if *slot == u32::MAX {
                     *slot = found.len() as u32;
                     found.push(key);
@@ -382,8 +406,11 @@ mod tests {
     /// The partition value of each row.
     fn assign(columns: Vec<(ArrayRef, Transform)>) -> Vec<Vec<V>> {
         let names: Vec<String> = (0..columns.len()).map(|index| format!("c{index}")).collect();
-        let fields: Vec<_> =
-            columns.iter().zip(&names).map(|((array, _), name)| Field::new(name, array.data_type().clone(), true)).collect();
+        let fields: Vec<_> = columns
+            .iter()
+            .zip(&names)
+            .map(|((array, _), name)| Field::new(name, array.data_type().clone(), true))
+            .collect();
         let parts: Vec<_> = columns
             .iter()
             .zip(&names)
@@ -412,9 +439,17 @@ mod tests {
         check(Date32Array::from(vec![59, 789, 17_486]), Transform::Month, vec![V::Int(2), V::Int(25), V::Int(574)]);
         check(Int32Array::from(vec![1, -1, 10]), Transform::Truncate(10), vec![V::Int(0), V::Int(-10), V::Int(10)]);
         check(Int64Array::from(vec![34, 34]), Transform::Bucket(16), vec![V::Int(3), V::Int(3)]);
-        check(Int64Array::from(vec![i64::MIN, i64::MAX]), Transform::Identity, vec![V::Long(i64::MIN), V::Long(i64::MAX)]);
+        check(
+            Int64Array::from(vec![i64::MIN, i64::MAX]),
+            Transform::Identity,
+            vec![V::Long(i64::MIN), V::Long(i64::MAX)],
+        );
         let text = |text: &str| V::Text(text.to_owned());
-        check(StringArray::from(vec![Some("äöü"), Some("ä"), None]), Transform::Truncate(2), vec![text("äö"), text("ä"), V::Null]);
+        check(
+            StringArray::from(vec![Some("äöü"), Some("ä"), None]),
+            Transform::Truncate(2),
+            vec![text("äö"), text("ä"), V::Null],
+        );
         check(StringArray::from(vec!["b", "a", "b"]), Transform::Identity, vec![text("b"), text("a"), text("b")]);
     }
 
@@ -446,7 +481,8 @@ mod tests {
 
     #[test]
     fn a_transform_that_the_type_does_not_have_is_refused() {
-        let schema = Schema::new(vec![Field::new("d", DataType::Date32, true), Field::new("f", DataType::Float64, true)]);
+        let schema =
+            Schema::new(vec![Field::new("d", DataType::Date32, true), Field::new("f", DataType::Float64, true)]);
         for (column, transform) in [("d", Transform::Hour), ("f", Transform::Identity), ("d", Transform::Bucket(0))] {
             let field = PartitionField { column: column.to_owned(), transform };
             assert!(matches!(Partitions::new(&[field], &schema).unwrap_err(), Error::Unsupported { .. }));

@@ -25,14 +25,9 @@ pub trait RowStep: Sync {
     /// # Shape
     ///
     /// One array per field of [`RowStep::writes`], each as long as the batch.
-    fn apply(
-        &self,
-        batch: &RecordBatch,
-        first_row: u64,
-        rejected: &mut [u16],
-    ) -> Result<Vec<ArrayRef>, BoxError>;
+    fn apply(&self, batch: &RecordBatch, first_row: u64, rejected: &mut [u16]) -> Result<Vec<ArrayRef>, BoxError>;
 
-    /// The code of rows whose value in `column` could not be cast.
+    /// The code of rows whose value in `column` could not be cast; 1 or more.
     fn cast_rule(&self, column: &str) -> u16;
 }
 

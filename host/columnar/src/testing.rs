@@ -4,7 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -16,14 +17,17 @@ use crate::output::{FileSink, SinkFactory};
 
 /// Rows of every flat type that tables have, with nulls.
 pub(crate) fn sample(rows: usize) -> RecordBatch {
-    let some = |row: usize, every: usize| row % every != 0;
+    let some = |row: usize, every: usize| !row.is_multiple_of(every);
     let of = 0..rows;
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("id", Arc::new(of.clone().map(|row| Some(row as i64)).collect::<Int64Array>())),
         ("kind", Arc::new(of.clone().map(|row| some(row, 7).then_some(row as i32 % 5)).collect::<Int32Array>())),
         ("amount", Arc::new(of.clone().map(|row| some(row, 11).then_some(row as f64 / 4.0)).collect::<Float64Array>())),
         ("flag", Arc::new(of.clone().map(|row| some(row, 13).then_some(row % 2 == 0)).collect::<BooleanArray>())),
-        ("name", Arc::new(of.clone().map(|row| some(row, 5).then(|| format!("name {}", row % 90))).collect::<StringArray>())),
+        (
+            "name",
+            Arc::new(of.clone().map(|row| some(row, 5).then(|| format!("name {}", row % 90))).collect::<StringArray>()),
+        ),
         ("day", Arc::new(of.clone().map(|row| some(row, 3).then_some(row as i32 / 100)).collect::<Date32Array>())),
         ("at", Arc::new(of.map(|row| Some(row as i64 * 60_000_000)).collect::<TimestampMicrosecondArray>())),
     ];
@@ -40,7 +44,10 @@ pub(crate) fn file_of(batch: &RecordBatch, properties: WriterProperties) -> Byte
 }
 
 /// [`sample`] as a Parquet file.
-pub(crate) fn sample_file(rows: usize, properties: impl FnOnce(WriterPropertiesBuilder) -> WriterPropertiesBuilder) -> Bytes {
+pub(crate) fn sample_file(
+    rows: usize,
+    properties: impl FnOnce(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
+) -> Bytes {
     file_of(&sample(rows), properties(WriterProperties::builder()).build())
 }
 

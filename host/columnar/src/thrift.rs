@@ -122,21 +122,12 @@ const COLUMN_META: &[(i64, Shape)] = &[
 ];
 const STATISTICS: &[(i64, Shape)] =
     &[(1, Binary), (2, Binary), (3, Integer), (4, Integer), (5, Binary), (6, Binary), (7, Bool), (8, Bool)];
-const BOUNDING_BOX: &[(i64, Shape)] = &[
-    (1, Double),
-    (2, Double),
-    (3, Double),
-    (4, Double),
-    (5, Double),
-    (6, Double),
-    (7, Double),
-    (8, Double),
-];
+const BOUNDING_BOX: &[(i64, Shape)] =
+    &[(1, Double), (2, Double), (3, Double), (4, Double), (5, Double), (6, Double), (7, Double), (8, Double)];
 
 const COLUMN_INDEX: &[(i64, Shape)] =
     &[(1, List(&Bool)), (2, TEXTS), (3, TEXTS), (4, Integer), (5, INTEGERS), (6, INTEGERS), (7, INTEGERS)];
-const OFFSET_INDEX: &[(i64, Shape)] =
-    &[(1, List(&Struct(&[(1, Integer), (2, Integer), (3, Integer)]))), (2, INTEGERS)];
+const OFFSET_INDEX: &[(i64, Shape)] = &[(1, List(&Struct(&[(1, Integer), (2, Integer), (3, Integer)]))), (2, INTEGERS)];
 
 /// Why a footer is not handed to the parquet crate.
 pub(crate) type Fault = String;

@@ -4,6 +4,7 @@
 //! [`Catalog::commit`] says every way in which that can end.
 
 mod metadata_cache;
+mod metadata_text;
 mod sqlite;
 
 use std::collections::HashMap;
@@ -84,7 +85,7 @@ impl Creation {
 #[derive(Clone, Debug)]
 pub enum Base {
     /// The table must not exist.
-    New(Creation),
+    New(Box<Creation>),
     /// The table must be just as it is here.
     Existing(TableState),
 }

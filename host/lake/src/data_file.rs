@@ -115,7 +115,7 @@ fn split_offsets(footer: &ParquetMetaData) -> Option<Vec<i64>> {
     let starts = footer
         .row_groups()
         .iter()
-        .map(|group| group.columns().iter().map(|chunk| start_of(chunk)).min())
+        .map(|group| group.columns().iter().map(start_of).min())
         .collect::<Option<Vec<i64>>>()?;
     let sound = !starts.is_empty() && starts.iter().all(|start| *start > 0) && starts.is_sorted();
     sound.then_some(starts)

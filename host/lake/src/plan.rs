@@ -54,7 +54,7 @@ impl Plan {
             .builder()
             .and_then(|builder| builder.build())
             .map_err(|error| Error::shape(table, format!("cannot be laid out so: {}", error.message())))?;
-        Self::finish(target, Base::New(creation), Arc::new(metadata.metadata), None)
+        Self::finish(target, Base::New(Box::new(creation)), Arc::new(metadata.metadata), None)
     }
 
     fn existing(target: &Target, state: TableState) -> Result<Self> {

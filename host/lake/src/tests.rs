@@ -1,6 +1,7 @@
 //! Whole loads on a temporary warehouse.
 
 mod admin;
+mod answers;
 mod commits;
 mod crashes;
 mod races;

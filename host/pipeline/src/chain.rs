@@ -113,9 +113,8 @@ impl RowStep for Chain {
             let input = RecordBatch::try_new_with_options(link.schema.clone(), columns, &options)?;
             let kept_before = rejected.iter().filter(|code| **code == 0).count();
             let outcome = |input: &RecordBatch| {
-                link.bound.clean(input).map_err(|fault| {
-                    Box::new(fault.with("rows", format!("{first_row}..{}", first_row + rows as u64)))
-                })
+                let range = format!("{first_row}..{}", first_row + rows as u64);
+                link.bound.clean(input).map_err(|fault| fault.with("rows", range))
             };
             if kept_before == rows {
                 let patch = outcome(&input)?;

@@ -77,16 +77,24 @@ impl Diagnostic for Error {
 pub(crate) fn from_engine(error: &DataFusionError, columns: &[String]) -> Error {
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => from_schema_error(schema_error, columns),
-        DataFusionError::SQL(parser, _) => Error::Sql { message: format!("the SQL statement cannot be parsed: {parser}"), hint: None },
+        DataFusionError::SQL(parser, _) => {
+            Error::Sql { message: format!("the SQL statement cannot be parsed: {parser}"), hint: None }
+        }
         DataFusionError::Plan(message) => from_plan_message(message),
         DataFusionError::ResourcesExhausted(message) => Error::Memory { cause: message.clone() },
         DataFusionError::NotImplemented(message) => {
             Error::Sql { message: format!("the SQL statement is not supported: {message}"), hint: None }
         }
-        DataFusionError::Execution(message) => Error::Sql { message: format!("the query failed: {message}"), hint: None },
-        DataFusionError::ArrowError(arrow, _) => Error::Sql { message: format!("the query failed: {arrow}"), hint: None },
+        DataFusionError::Execution(message) => {
+            Error::Sql { message: format!("the query failed: {message}"), hint: None }
+        }
+        DataFusionError::ArrowError(arrow, _) => {
+            Error::Sql { message: format!("the query failed: {arrow}"), hint: None }
+        }
         DataFusionError::External(source) => match source.downcast_ref::<ScanError>() {
-            Some(scan) => Error::Read { table: scan.table.clone(), missing: scan.is_missing_file(), cause: scan.source_text() },
+            Some(scan) => {
+                Error::Read { table: scan.table.clone(), missing: scan.is_missing_file(), cause: scan.source_text() }
+            }
             None => Error::Engine { cause: source.to_string() },
         },
         other => Error::Engine { cause: other.to_string() },
@@ -121,10 +129,12 @@ fn from_schema_error(error: &SchemaError, columns: &[String]) -> Error {
             message: format!("column `{}` is in more than one table", field.name),
             hint: Some(format!("write TABLE.{} with the name or alias of its table", quoted(&field.name))),
         },
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => Error::Sql {
-            message: format!("column `{name}` comes twice"),
-            hint: Some("give one of them another name with AS".to_owned()),
-        },
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::Sql {
+                message: format!("column `{name}` comes twice"),
+                hint: Some("give one of them another name with AS".to_owned()),
+            }
+        }
     }
 }
 

@@ -85,7 +85,10 @@ mod tests {
         let columns: Vec<String> = ["VendorID", "fare", "A", "a"].iter().map(|name| (*name).to_owned()).collect();
         let table = [
             ("SELECT vendorid FROM t", "SELECT \"VendorID\" FROM t"),
-            ("SELECT t.VENDORID, sum(Fare) FROM t GROUP BY t.VendorID", "SELECT t.\"VendorID\", sum(Fare) FROM t GROUP BY t.\"VendorID\""),
+            (
+                "SELECT t.VENDORID, sum(Fare) FROM t GROUP BY t.VendorID",
+                "SELECT t.\"VendorID\", sum(Fare) FROM t GROUP BY t.\"VendorID\"",
+            ),
             ("SELECT \"vendorid\", A FROM t", "SELECT \"vendorid\", A FROM t"),
             ("EXPLAIN SELECT vendorid FROM t", "EXPLAIN SELECT \"VendorID\" FROM t"),
         ];

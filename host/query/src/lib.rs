@@ -5,6 +5,8 @@
 //!
 //! Left to others: where tables lie and which snapshot a point in time means (`host/lake`), and how rows are printed (`host/cli`).
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
+
 mod error;
 mod identifiers;
 mod predicate;

@@ -85,15 +85,20 @@ fn datum(value: &ScalarValue, column: &DataType) -> Option<Datum> {
         (ScalarValue::Boolean(Some(value)), DataType::Boolean) => Some(Datum::bool(*value)),
         (ScalarValue::Int32(Some(value)), DataType::Int32) => Some(Datum::int(*value)),
         (ScalarValue::Int64(Some(value)), DataType::Int64) => Some(Datum::long(*value)),
-        (ScalarValue::Float32(Some(value)), DataType::Float32) if !value.is_nan() && *value != 0.0 => Some(Datum::float(*value)),
-        (ScalarValue::Float64(Some(value)), DataType::Float64) if !value.is_nan() && *value != 0.0 => Some(Datum::double(*value)),
+        (ScalarValue::Float32(Some(value)), DataType::Float32) if !value.is_nan() && *value != 0.0 => {
+            Some(Datum::float(*value))
+        }
+        (ScalarValue::Float64(Some(value)), DataType::Float64) if !value.is_nan() && *value != 0.0 => {
+            Some(Datum::double(*value))
+        }
         (ScalarValue::Date32(Some(value)), DataType::Date32) => Some(Datum::date(*value)),
         (ScalarValue::TimestampMicrosecond(Some(value), None), DataType::Timestamp(TimeUnit::Microsecond, None)) => {
             Some(Datum::timestamp_micros(*value))
         }
-        (ScalarValue::TimestampMicrosecond(Some(value), Some(_)), DataType::Timestamp(TimeUnit::Microsecond, Some(_))) => {
-            Some(Datum::timestamptz_micros(*value))
-        }
+        (
+            ScalarValue::TimestampMicrosecond(Some(value), Some(_)),
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)),
+        ) => Some(Datum::timestamptz_micros(*value)),
         (
             ScalarValue::Utf8(Some(value)) | ScalarValue::Utf8View(Some(value)) | ScalarValue::LargeUtf8(Some(value)),
             DataType::Utf8 | DataType::LargeUtf8,
@@ -123,7 +128,10 @@ mod tests {
             (lit(2_i32).gt(ident("VendorID")), Some("VendorID < 2")),
             (ident("VendorID").eq(lit(2_i64)), None),
             (ident("VendorID").in_list(vec![lit(1_i32), lit(2_i32)], true), None),
-            (col("_lakehost_window").between(date(19_723), date(19_754)), Some("(_lakehost_window >= 2024-01-01) AND (_lakehost_window <= 2024-02-01)")),
+            (
+                col("_lakehost_window").between(date(19_723), date(19_754)),
+                Some("(_lakehost_window >= 2024-01-01) AND (_lakehost_window <= 2024-02-01)"),
+            ),
             (col("flag").is_null(), Some("flag IS NULL")),
             (col("flag").eq(lit("Y")).or(col("flag").like(lit("N%"))), None),
             (col("flag").eq(lit("Y")).and(col("flag").like(lit("N%"))), Some("flag = \"Y\"")),

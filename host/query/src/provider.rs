@@ -31,7 +31,10 @@ impl SnapshotTable {
         let metadata = table.metadata_ref();
         let snapshot = match snapshot_id {
             Some(id) => Some(metadata.snapshot_by_id(id).ok_or_else(|| {
-                iceberg::Error::new(iceberg::ErrorKind::DataInvalid, format!("snapshot {id} is not in the table's history"))
+                iceberg::Error::new(
+                    iceberg::ErrorKind::DataInvalid,
+                    format!("snapshot {id} is not in the table's history"),
+                )
             })?),
             None => metadata.current_snapshot(),
         };
@@ -41,7 +44,8 @@ impl SnapshotTable {
             None => Arc::clone(metadata.current_schema()),
         };
         let fields = schema_to_arrow_schema(&iceberg_schema)?;
-        let bare: Vec<_> = fields.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect();
+        let bare: Vec<_> =
+            fields.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect();
         let snapshot_id = snapshot.map(|snapshot| snapshot.snapshot_id());
         Ok(Self { name: name.into(), snapshot_id, schema: Arc::new(Schema::new(bare)), table })
     }

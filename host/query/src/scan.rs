@@ -85,7 +85,11 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataF
         .iter()
         .zip(batch.columns())
         .map(|(field, column)| {
-            if column.data_type() == field.data_type() { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast(column, field.data_type())
+            }
         })
         .collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -111,7 +115,9 @@ impl ScanError {
             source = error.source();
         }
         let text = self.source.to_string();
-        text.contains("NotFound") || text.contains("No such file") || self.source.kind() == iceberg::ErrorKind::DataInvalid
+        text.contains("NotFound")
+            || text.contains("No such file")
+            || self.source.kind() == iceberg::ErrorKind::DataInvalid
     }
 
     pub(crate) fn source_text(&self) -> String {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
@@ -85,7 +87,8 @@ impl<T: Tables> Session<T> {
                 planned = plan(&context, statement).await;
             }
             let plan = planned.map_err(|error| from_engine(&error, &columns))?;
-            let frame = context.execute_logical_plan(plan.clone()).await.map_err(|error| from_engine(&error, &columns))?;
+            let frame =
+                context.execute_logical_plan(plan.clone()).await.map_err(|error| from_engine(&error, &columns))?;
             let stream = frame.execute_stream().await.map_err(|error| from_engine(&error, &columns))?;
             Ok::<_, Error>((plan, stream))
         })?;
@@ -116,11 +119,8 @@ impl<T: Tables> Session<T> {
                 return Err(self.unknown_table(&reference.to_string()).into());
             };
             let table = self.on_own_threads(open.table)?;
-            let provider = SnapshotTable::try_new(&name.to_string(), table, open.snapshot_id).map_err(|error| Error::Read {
-                table: name.to_string(),
-                missing: true,
-                cause: error.to_string(),
-            })?;
+            let provider = SnapshotTable::try_new(&name.to_string(), table, open.snapshot_id)
+                .map_err(|error| Error::Read { table: name.to_string(), missing: true, cause: error.to_string() })?;
             columns.extend(provider.schema().fields().iter().map(|field| field.name().clone()));
             let schema = match catalog.schema(&name.namespace) {
                 Some(schema) => schema,
@@ -146,7 +146,9 @@ impl<T: Tables> Session<T> {
             TableReference::Partial { schema, table } => {
                 Ok(TableName { namespace: schema.to_string(), name: table.to_string() })
             }
-            TableReference::Full { .. } | TableReference::Bare { .. } => Err(self.unknown_table(&reference.to_string()).into()),
+            TableReference::Full { .. } | TableReference::Bare { .. } => {
+                Err(self.unknown_table(&reference.to_string()).into())
+            }
         }
     }
 

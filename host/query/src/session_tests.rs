@@ -117,7 +117,10 @@ fn statements_are_answered() {
         ("select vendorid from raw.trips where VendorID in (2, 4) order by 1", "|VendorID| |2| |4|"),
         ("select count(*) as n from raw.trips t where t.vendorId is null", "|n| |1|"),
         ("with x as (select flag from raw.trips) select count(*) as n from x where flag = 'Y'", "|n| |2|"),
-        ("select flag, VendorID from raw.trips where VendorID between 3 and 4 order by vendorid limit 1", "|flag|VendorID| |Y|3|"),
+        (
+            "select flag, VendorID from raw.trips where VendorID between 3 and 4 order by vendorid limit 1",
+            "|flag|VendorID| |Y|3|",
+        ),
         ("select 1 + 1 as two", "|two| |2|"),
     ];
     for (sql, expected) in table {
@@ -158,7 +161,12 @@ fn mistakes_are_named() {
         let got = answer(&fixture, sql);
         assert!(got.starts_with("LH0107: "), "{sql}: {got}");
     }
-    for sql in ["drop table raw.trips", "insert into raw.trips values (1, 2.0, 'x')", "create table t as select 1", "set x = 1"] {
+    for sql in [
+        "drop table raw.trips",
+        "insert into raw.trips values (1, 2.0, 'x')",
+        "create table t as select 1",
+        "set x = 1",
+    ] {
         let got = answer(&fixture, sql);
         assert!(got.starts_with("LH0107: `query` only reads"), "{sql}: {got}");
     }

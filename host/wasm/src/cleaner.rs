@@ -11,7 +11,7 @@ use wasmtime::component::{Resource, ResourceAny};
 
 use crate::abi::since_v0_1::{self as abi, CleanerPlugin, cleaner};
 use crate::error::{Error, Result, shown};
-use crate::host::Plugin;
+use crate::plugin::Plugin;
 use crate::running::Running;
 use crate::services::batches::HostBatch;
 

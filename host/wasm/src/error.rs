@@ -165,6 +165,8 @@ pub enum Error {
     Columns { error: lakehost_columnar::Error },
     #[error("`{value}` cannot be granted: {detail}")]
     Grant { value: String, detail: String },
+    #[error("the plugin asks for `{value}`, which nobody can grant: {detail}")]
+    Ask { value: String, detail: String },
     #[error("interrupted")]
     Interrupted,
     #[error("cannot {doing} {}", .path.display())]
@@ -195,7 +197,7 @@ impl Diagnostic for Error {
             Self::HostCall { .. } => codes::PLUGIN_HOST_CALL,
             Self::Budget { .. } => codes::PLUGIN_BUDGET,
             Self::Reported { report, .. } => report.category.code(),
-            Self::NotGranted { .. } => codes::TRUST_GRANT,
+            Self::NotGranted { .. } | Self::Ask { .. } => codes::TRUST_GRANT,
             Self::Config { .. } => codes::PLUGIN_CONFIG,
             Self::Source { error } => source_code(error),
             Self::Columns { error } => columns_category(error).map_or(codes::BUG, Category::code),
@@ -255,10 +257,14 @@ impl Diagnostic for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Load { hint, .. } => hint.clone(),
-            Self::NotGranted { refusal, .. } => Some(match &refusal.grant_line {
-                Some(line) => format!("if you trust it with that, add `{line}`"),
-                None => "nothing grants that".to_owned(),
-            }),
+            Self::NotGranted { refusal: Refusal { grant_line, .. }, .. }
+            | Self::Source { error: fetch::Error::Refused(fetch::Refused { grant_line, .. }) } => {
+                Some(match grant_line {
+                    Some(line) => format!("if you trust it with that, add `{line}`"),
+                    None => "nothing grants that".to_owned(),
+                })
+            }
+            Self::HostCall { .. } => Some("upstream may be slow: run the same command again later".to_owned()),
             Self::Config { nearest, .. } => {
                 nearest.as_ref().map(|key| format!("did you mean `{key}`? `lakehost plugin inspect` lists the keys"))
             }

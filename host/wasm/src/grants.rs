@@ -56,7 +56,7 @@ impl Grants {
     /// one gives itself. Private networks are taken as given: they open no URL.
     ///
     /// # Errors
-    /// [`Error::Grant`] for a value that grants nothing that exists.
+    /// [`Error::Grant`] for a value that grants nothing that exists, [`Error::Ask`] for an ask that nothing can grant.
     pub fn effective<T: AsRef<str>>(asks: &[Ask], allow: &[T]) -> Result<Decision> {
         let mut decision = Decision::default();
         let mut prefixes = Vec::new();
@@ -66,7 +66,7 @@ impl Grants {
                 "clock" => clock = true,
                 "random" => random = true,
                 value => {
-                    let parsed = Allowlist::parse([value]).map_err(|error| bad_value(value, &error.to_string()))?;
+                    let parsed = Allowlist::parse([value]).map_err(|error| bad_value(value, &error))?;
                     match parsed.grants.into_iter().next() {
                         Some(grant) => prefixes.push(grant),
                         None => decision.grants.urls.push(value.to_owned()),
@@ -116,13 +116,13 @@ impl Grants {
 
     /// The list that the fetcher checks URLs against.
     pub(crate) fn allowlist(&self) -> Result<Allowlist> {
-        Allowlist::parse(&self.urls).map_err(|error| bad_value(&self.urls.join(", "), &error.to_string()))
+        Allowlist::parse(&self.urls).map_err(|error| bad_ask(&self.urls.join(", "), &error))
     }
 }
 
 /// Which prefixes of an ask are granted, and whether they are all of it.
 fn covered_prefixes(ask: &str, allow: &[Grant]) -> Result<(Vec<String>, bool)> {
-    let asked = Grant::parse(ask).map_err(|error| bad_value(ask, &error.to_string()))?;
+    let asked = Grant::parse(ask).map_err(|error| bad_ask(ask, &error))?;
     let mut narrower = Vec::new();
     for grant in allow {
         if covers(grant, asked.as_str()) {
@@ -141,8 +141,20 @@ fn covers(grant: &Grant, prefix: &str) -> bool {
     grant.as_str() == prefix || Url::parse(prefix).is_ok_and(|url| list.check(&url).is_ok())
 }
 
-fn bad_value(value: &str, detail: &str) -> Error {
-    Error::Grant { value: shown(value, 300), detail: shown(detail, 300) }
+fn bad_value(value: &str, error: &lakehost_fetch::Error) -> Error {
+    Error::Grant { value: shown(value, 300), detail: reason(error) }
+}
+
+fn bad_ask(value: &str, error: &lakehost_fetch::Error) -> Error {
+    Error::Ask { value: shown(value, 300), detail: reason(error) }
+}
+
+/// Why, without the value: the message names that itself.
+fn reason(error: &lakehost_fetch::Error) -> String {
+    match error {
+        lakehost_fetch::Error::BadGrant { reason, .. } => shown(reason, 300),
+        other => shown(&other.to_string(), 300),
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +201,10 @@ mod tests {
         {
             assert!(Grants::effective(&[], &[value]).is_err(), "{value}");
         }
-        assert!(Grants::effective(&[Ask::UrlPrefix("nonsense".to_owned())], &["https://h/"]).is_err());
+        for ask in ["nonsense", "http://169.254.169.254/", "https://*/"] {
+            let error = Grants::effective(&[Ask::UrlPrefix(ask.to_owned())], &["https://h/"]).unwrap_err();
+            assert!(matches!(error, Error::Ask { .. }), "{ask}");
+            assert!(Grants::all(&[Ask::UrlPrefix(ask.to_owned())]).allowlist().is_err(), "{ask}");
+        }
     }
 }

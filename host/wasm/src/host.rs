@@ -1,27 +1,23 @@
 //! The front door for the command line: load plugins, look at them, and make sources and cleaners of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
 use lakehost_fetch::{FetchLimits, Fetcher, Ledger};
-use lakehost_pipeline::Granularity;
-use lakehost_pipeline::ports::PluginId;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-use crate::abi::since_v0_1::{self as abi, CleanerPlugin, CleanerPluginPre, SourcePlugin, SourcePluginPre};
 use crate::cache::AotCache;
 use crate::cleaner::WasmCleaner;
-use crate::component::{Kind, Loaded, Loader, innermost};
-use crate::config;
+use crate::component::{Kind, Loaded, Loader};
 use crate::engine::{self, host_fault};
-use crate::error::{Error, Result, shown};
+use crate::error::Result;
 use crate::grants::{Ask, Grants};
 use crate::limits::{Budgets, MemoryPool};
-use crate::running::{Birth, Running};
+use crate::plugin::Plugin;
 use crate::source::WasmSource;
 use crate::state::{HostState, Surroundings};
 use crate::{services, wasi};
@@ -68,7 +64,7 @@ impl WasmHost {
     /// Starts an engine. A cache that cannot be used is a warning, not an error.
     ///
     /// # Errors
-    /// [`Error::Host`] when the machine cannot run WebAssembly.
+    /// [`crate::Error::Host`] when the machine cannot run WebAssembly.
     pub fn new(options: HostOptions) -> Result<Self> {
         let engine = engine::start()?;
         let mut linker = Linker::new(&engine);
@@ -90,7 +86,7 @@ impl WasmHost {
     /// Loads a plugin from memory. `name`: what messages call it until it says its own name.
     ///
     /// # Errors
-    /// [`Error::Load`] naming what the bytes are instead.
+    /// [`crate::Error::Load`] naming what the bytes are instead.
     pub fn load(&self, bytes: &[u8], name: &str) -> Result<Plugin> {
         let loaded = self.loader(name).bytes(bytes)?;
         self.plugin(name, loaded)
@@ -99,7 +95,7 @@ impl WasmHost {
     /// Loads a plugin file; a warm start only hashes it.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, otherwise as [`WasmHost::load`].
+    /// [`crate::Error::Io`] when it cannot be read, otherwise as [`WasmHost::load`].
     pub fn load_file(&self, path: &Path) -> Result<Plugin> {
         let name = path.display().to_string();
         let loaded = self.loader(&name).file(path)?;
@@ -128,7 +124,7 @@ impl WasmHost {
     /// A configured source under these grants.
     ///
     /// # Errors
-    /// [`Error::Config`] for a wrong configuration, [`Error::Grant`] for a grant that is none, and what the plugin reports.
+    /// [`crate::Error::Config`] for a wrong configuration, [`crate::Error::Grant`] for a grant that is none, and what the plugin reports.
     pub fn source(&self, plugin: &Plugin, config: &Value, grants: &Grants, fetch: FetchOptions) -> Result<WasmSource> {
         plugin.expect(Kind::Source)?;
         let fetcher = Fetcher::new(
@@ -144,7 +140,7 @@ impl WasmHost {
     /// A configured cleaner. It has no grants: what it sees are the columns that it declares.
     ///
     /// # Errors
-    /// [`Error::Config`] for a wrong configuration, and what the plugin did wrong.
+    /// [`crate::Error::Config`] for a wrong configuration, and what the plugin did wrong.
     pub fn cleaner(&self, plugin: &Plugin, config: &Value) -> Result<WasmCleaner> {
         plugin.expect(Kind::Cleaner)?;
         WasmCleaner::new(plugin.clone(), plugin.config(config)?.to_string())
@@ -156,227 +152,21 @@ impl WasmHost {
     }
 
     fn plugin(&self, name: &str, loaded: Loaded) -> Result<Plugin> {
-        let refused = |error: wasmtime::Error| Error::Load {
-            name: shown(name, 200),
-            detail: format!("it does not fit the contract: {}", shown(&innermost(&error), 300)),
-            hint: None,
-        };
-        let pre = self.inner.linker.instantiate_pre(&loaded.component).map_err(refused)?;
-        let pre = match loaded.kind {
-            Kind::Source => Pre::Source(SourcePluginPre::new(pre).map_err(refused)?),
-            Kind::Cleaner => Pre::Cleaner(CleanerPluginPre::new(pre).map_err(refused)?),
-        };
-        let inner = PluginInner {
-            host: self.clone(),
-            name: shown(name, 200),
-            kind: loaded.kind,
-            contract: loaded.contract,
-            imports: loaded.imports,
-            digest: loaded.digest,
-            size_bytes: loaded.size_bytes,
-            pre,
-            about: OnceLock::new(),
-        };
-        Ok(Plugin { inner: Arc::new(inner) })
+        Plugin::link(self.clone(), &self.inner.linker, name, loaded)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn around(&self) -> &Arc<Surroundings> {
+        &self.inner.around
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.inner.threads
     }
 }
 
 /// Things that one plugin may ask for.
 const ASKS_LIMIT: usize = 100;
-
-/// A loaded plugin: compiled, checked against the contract, not yet running. Cheap to clone.
-#[derive(Clone)]
-pub struct Plugin {
-    inner: Arc<PluginInner>,
-}
-
-struct PluginInner {
-    host: WasmHost,
-    name: String,
-    kind: Kind,
-    contract: String,
-    imports: Vec<String>,
-    digest: String,
-    size_bytes: u64,
-    pre: Pre,
-    about: OnceLock<About>,
-}
-
-enum Pre {
-    Source(SourcePluginPre<HostState>),
-    Cleaner(CleanerPluginPre<HostState>),
-}
-
-/// What a plugin says of itself, checked.
-#[derive(Clone, Debug)]
-pub struct About {
-    pub id: PluginId,
-    pub description: String,
-    /// JSON Schema of its configuration.
-    pub config_schema: Value,
-    /// Width of a source's windows; `None` for cleaners.
-    pub granularity: Option<Granularity>,
-}
-
-impl Plugin {
-    /// What it does.
-    pub fn kind(&self) -> Kind {
-        self.inner.kind
-    }
-
-    /// sha256 of the component, lower-case hex.
-    pub fn digest(&self) -> &str {
-        &self.inner.digest
-    }
-
-    /// The name under which it was loaded.
-    pub fn name(&self) -> &str {
-        &self.inner.name
-    }
-
-    /// Size of the component file.
-    pub fn size_bytes(&self) -> u64 {
-        self.inner.size_bytes
-    }
-
-    /// The contract that it exports: `lakehost:plugin/source@0.1.0`.
-    pub fn contract(&self) -> &str {
-        &self.inner.contract
-    }
-
-    /// Interfaces that it imports.
-    pub fn imports(&self) -> &[String] {
-        &self.inner.imports
-    }
-
-    /// What it says of itself; asked once, without any grant.
-    ///
-    /// # Errors
-    /// [`Error::Contract`] for a name, version or schema that cannot be used, and what the plugin did wrong.
-    pub fn about(&self) -> Result<&About> {
-        if let Some(about) = self.inner.about.get() {
-            return Ok(about);
-        }
-        let about = self.ask_about()?;
-        Ok(self.inner.about.get_or_init(|| about))
-    }
-
-    /// The effective configuration: checked against the plugin's schema, with its defaults, keys sorted.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming the key that is wrong.
-    pub fn config(&self, given: &Value) -> Result<Value> {
-        let about = self.about()?;
-        config::effective(&about.config_schema, given).map_err(|problem| Error::Config {
-            plugin: about.id.to_string(),
-            detail: problem.detail,
-            nearest: problem.nearest,
-        })
-    }
-
-    pub(crate) fn around(&self) -> &Arc<Surroundings> {
-        &self.inner.host.inner.around
-    }
-
-    pub(crate) fn threads(&self) -> usize {
-        self.inner.host.inner.threads
-    }
-
-    pub(crate) fn host(&self) -> &WasmHost {
-        &self.inner.host
-    }
-
-    fn expect(&self, kind: Kind) -> Result<()> {
-        if self.kind() == kind {
-            return Ok(());
-        }
-        Err(Error::Load {
-            name: self.inner.name.clone(),
-            detail: format!("it is a {}, and a {} is wanted here", self.kind().word(), kind.word()),
-            hint: None,
-        })
-    }
-
-    fn birth<'a>(&'a self, grants: &'a Grants, fetcher: Option<Fetcher>, label: &'a str) -> Birth<'a> {
-        let host = &self.inner.host.inner;
-        Birth { engine: &host.engine, around: &host.around, plugin: label, seed: &self.inner.digest, grants, fetcher }
-    }
-
-    /// What messages call it: its own name once it is known.
-    fn label(&self) -> String {
-        self.inner.about.get().map_or_else(|| self.inner.name.clone(), |about| about.id.to_string())
-    }
-
-    /// A fresh instance of a source.
-    pub(crate) fn start_source(&self, grants: &Grants, fetcher: Option<Fetcher>) -> Result<Running<SourcePlugin>> {
-        match &self.inner.pre {
-            Pre::Source(pre) => {
-                Running::start(self.birth(grants, fetcher, &self.label()), |store| pre.instantiate(store))
-            }
-            Pre::Cleaner(_) => Err(self.wrong_kind(Kind::Source)),
-        }
-    }
-
-    /// A fresh instance of a cleaner.
-    pub(crate) fn start_cleaner(&self) -> Result<Running<CleanerPlugin>> {
-        match &self.inner.pre {
-            Pre::Cleaner(pre) => {
-                Running::start(self.birth(&Grants::default(), None, &self.label()), |store| pre.instantiate(store))
-            }
-            Pre::Source(_) => Err(self.wrong_kind(Kind::Cleaner)),
-        }
-    }
-
-    fn wrong_kind(&self, wanted: Kind) -> Error {
-        Error::Host { doing: format!("starting {} as a {}", self.inner.name, wanted.word()), detail: String::new() }
-    }
-
-    fn ask_about(&self) -> Result<About> {
-        let cpu = self.around().budgets.cpu_short;
-        let (name, version, description, schema, granularity);
-        match &self.inner.pre {
-            Pre::Source(_) => {
-                let mut running = self.start_source(&Grants::default(), None)?;
-                let spec =
-                    running.call("spec", cpu, |plugin, store| plugin.lakehost_plugin_source().call_spec(store))?;
-                (name, version, description, schema) = (spec.name, spec.version, spec.description, spec.config_schema);
-                granularity = Some(abi::granularity(spec.granularity));
-            }
-            Pre::Cleaner(_) => {
-                let mut running = self.start_cleaner()?;
-                let spec =
-                    running.call("spec", cpu, |plugin, store| plugin.lakehost_plugin_cleaner().call_spec(store))?;
-                (name, version, description, schema) = (spec.name, spec.version, spec.description, spec.config_schema);
-                granularity = None;
-            }
-        }
-        let wrong = |detail: String| Error::Contract { plugin: self.inner.name.clone(), call: "spec", detail };
-        if !is_word(&name, "_-") {
-            return Err(wrong(format!("its name `{}` is not made of a-z, 0-9, `_` and `-`", shown(&name, 80))));
-        }
-        if !is_word(&version.to_ascii_lowercase(), ".+-") {
-            return Err(wrong(format!("its version `{}` is not one", shown(&version, 80))));
-        }
-        let limit = self.around().budgets.json_bytes;
-        if schema.len() > limit {
-            return Err(wrong(format!("its configuration schema has {} bytes, the limit is {limit}", schema.len())));
-        }
-        let config_schema: Value = serde_json::from_str(&schema).map_err(|error| {
-            wrong(format!("its configuration schema is not JSON: {}", shown(&error.to_string(), 200)))
-        })?;
-        if !config_schema.is_object() {
-            return Err(wrong("its configuration schema is not a JSON object".to_owned()));
-        }
-        let id = PluginId { name, version, sha256: self.inner.digest.clone() };
-        Ok(About { id, description: shown(&description, 500), config_schema, granularity })
-    }
-}
-
-/// A short word of lower-case letters, digits and `also`: safe in properties, summaries and file names.
-pub(crate) fn is_word(text: &str, also: &str) -> bool {
-    let plain =
-        |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || also.contains(character);
-    (1..=64).contains(&text.len())
-        && text.chars().all(plain)
-        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-}

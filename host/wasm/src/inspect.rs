@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::component::Kind;
 use crate::error::Result;
 use crate::grants::Ask;
-use crate::host::{About, Plugin};
+use crate::plugin::{About, Plugin};
 
 /// A plugin, looked at without any grant.
 #[derive(Clone, Debug)]

@@ -37,12 +37,20 @@ impl RowsDigest {
     }
 }
 
+/// How far a reader has got.
+#[derive(Clone, Copy, PartialEq)]
+enum ReaderState {
+    Open,
+    Ended,
+    Failed,
+}
+
 /// The pipeline's view on a reader of a plugin.
 pub(crate) struct PluginRows {
     session: Arc<Mutex<Session>>,
     generation: u64,
-    /// `None` after the last batch, or after a failure.
-    reader: Option<ResourceAny>,
+    reader: ResourceAny,
+    state: ReaderState,
     schema: SchemaRef,
     spools: Arc<Mutex<Vec<Arc<Spool>>>>,
     digest: Arc<Mutex<RowsDigest>>,
@@ -57,21 +65,28 @@ impl PluginRows {
         spools: Arc<Mutex<Vec<Arc<Spool>>>>,
         digest: Arc<Mutex<RowsDigest>>,
     ) -> Self {
-        Self { session, generation, reader: Some(reader), schema, spools, digest }
+        Self { session, generation, reader, state: ReaderState::Open, schema, spools, digest }
     }
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(reader) = self.reader.take() else { return Ok(None) };
-        let session = Arc::clone(&self.session);
-        let mut session = lock(&session);
-        if session.generation != self.generation {
-            return Err(Error::Host {
-                doing: "reading on".to_owned(),
-                detail: "the plugin was started anew meanwhile".to_owned(),
-            });
+        match self.state {
+            ReaderState::Open => self.state = ReaderState::Failed,
+            ReaderState::Ended => return Ok(None),
+            ReaderState::Failed => {
+                let detail = "the reader failed before".to_owned();
+                return Err(Error::Host { doing: "reading on".to_owned(), detail });
+            }
         }
+        let batch = self.read_batch()?;
+        self.state = if batch.is_some() { ReaderState::Open } else { ReaderState::Ended };
+        Ok(batch)
+    }
+
+    fn read_batch(&self) -> Result<Option<RecordBatch>> {
+        let reader = self.reader;
+        let mut session = lock(&self.session);
         let cpu = session.plugin.around().budgets.cpu_batch;
-        let running = &mut session.live()?.running;
+        let running = &mut session.same(self.generation)?.running;
         let batch = running
             .ask("next", cpu, |plugin, store| plugin.lakehost_plugin_source().reader().call_next(store, reader))?;
         let fetched = std::mem::take(&mut running.state().fetched);
@@ -95,7 +110,6 @@ impl PluginRows {
         if spools.is_empty() {
             self.digest.lock().unwrap_or_else(PoisonError::into_inner).add(&batch).map_err(unsound)?;
         }
-        self.reader = Some(reader);
         Ok(Some(batch))
     }
 }

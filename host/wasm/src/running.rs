@@ -23,6 +23,9 @@ const HOSTCALL_SPARE_BYTES: usize = 1 << 20;
 /// Longest last words of a crashed plugin that are shown, in characters.
 const LAST_WORDS_CHARS: usize = 500;
 
+/// How Rust's standard library begins to tell of a panic.
+const PANIC: &str = "panicked at ";
+
 /// A live instance. After a trap it is spent: nothing of it is used again.
 pub(crate) struct Running<B> {
     store: Store<HostState>,
@@ -172,17 +175,22 @@ impl<B> Running<B> {
             (None, Some(trap)) => match panic_text(&stderr) {
                 Some(text) => text,
                 None if *trap == Trap::StackOverflow => "its stack overflowed".to_owned(),
-                None => trap.to_string(),
+                None if *trap == Trap::MemoryOutOfBounds => {
+                    "it touched memory that is not its own, as a plugin does that runs out of stack".to_owned()
+                }
+                None => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
             },
             (None, None) => shown(&innermost(error), 300),
         };
-        Error::Trap { plugin, call, detail, stderr: shown(&stderr, LAST_WORDS_CHARS) }
+        // What the panic said is the message already.
+        let last_words = if detail.starts_with(PANIC) { String::new() } else { shown(&stderr, LAST_WORDS_CHARS) };
+        Error::Trap { plugin, call, detail, stderr: last_words }
     }
 }
 
 /// What a Rust plugin said when it panicked: place and message.
 fn panic_text(stderr: &str) -> Option<String> {
-    let start = stderr.rfind("panicked at ")?;
+    let start = stderr.rfind(PANIC)?;
     let text = stderr.get(start..)?;
     let text = text.split("\nnote: ").next().unwrap_or(text);
     Some(shown(text, LAST_WORDS_CHARS))

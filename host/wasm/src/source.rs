@@ -16,7 +16,7 @@ use crate::abi::since_v0_1::{self as abi, SourcePlugin, source};
 use crate::cache::hex;
 use crate::error::{Error, Result, Stop, shown};
 use crate::grants::Grants;
-use crate::host::Plugin;
+use crate::plugin::Plugin;
 use crate::rows::{PluginRows, RowsDigest};
 use crate::running::Running;
 
@@ -77,6 +77,15 @@ impl Session {
         }
         self.live.as_mut().ok_or_else(|| Error::Host { doing: "starting a source".to_owned(), detail: String::new() })
     }
+
+    /// The instance that a reader belongs to; fails when it crashed or was replaced.
+    pub fn same(&mut self, generation: u64) -> Result<&mut Live> {
+        let live = self.live.as_mut().filter(|live| generation == self.generation && !live.running.is_spent());
+        live.ok_or_else(|| Error::Host {
+            doing: "reading on".to_owned(),
+            detail: "the instance that the reader belongs to is gone".to_owned(),
+        })
+    }
 }
 
 impl WasmSource {
@@ -121,7 +130,8 @@ impl WasmSource {
         let mut datasets: Vec<Dataset> = Vec::with_capacity(found.len());
         for dataset in found {
             let name = shown(&dataset.name, 80);
-            if !crate::host::is_word(&dataset.name, "_-.") || datasets.iter().any(|known| known.name == dataset.name) {
+            if !crate::plugin::is_word(&dataset.name, "_-.") || datasets.iter().any(|known| known.name == dataset.name)
+            {
                 return Err(wrong(format!("the data set name `{name}` is no plain word, or there twice")));
             }
             let default_table = TableName::parse(&dataset.default_table)

@@ -17,6 +17,9 @@ pub enum WireError {
     /// Lengths, offsets or counts of the record batch contradict each other.
     #[error("column `{column}`: {detail}")]
     Layout { column: String, detail: String },
+    /// The record batch as a whole is not what the contract wants.
+    #[error("the record batch: {detail}")]
+    Batch { detail: String },
     /// A type that does not cross the boundary.
     #[error("column `{column}`: type {found} does not cross the plugin boundary")]
     Unsupported { column: String, found: String },

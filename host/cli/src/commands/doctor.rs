@@ -54,7 +54,11 @@ impl Finding {
 /// Runs all checks. The exit code is that of the first that stands in the way.
 pub fn run(arguments: &DoctorArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
-    let mut findings = vec![machine(), disk("disk of the warehouse", &place.warehouse), disk("disk for downloads", &std::env::temp_dir())];
+    let mut findings = vec![
+        machine(),
+        disk("disk of the warehouse", &place.warehouse),
+        disk("disk for downloads", &std::env::temp_dir()),
+    ];
     findings.push(writable("warehouse", &place.warehouse));
     findings.push(catalog(&place));
     findings.push(cache());
@@ -75,7 +79,8 @@ fn machine() -> Finding {
     let Some((total, available)) = memory::machine_bytes() else {
         return Finding::fine("machine", format!("{cores} cores, memory unknown"));
     };
-    let detail = format!("{cores} cores, {} memory, {} of it free to use", memory::shown(total), memory::shown(available));
+    let detail =
+        format!("{cores} cores, {} memory, {} of it free to use", memory::shown(total), memory::shown(available));
     if available < memory::DEFAULT_BYTES {
         Finding::warning("machine", detail, "give runs less with --memory 256MiB, or end other programs")
     } else {
@@ -97,7 +102,9 @@ fn disk(what: &'static str, path: &Path) -> Finding {
             "a month of trips needs a few hundred MiB: free some space",
         ),
         Some(bytes) => Finding::fine(what, format!("{} free at {}", memory::shown(bytes), folder.display())),
-        None => Finding::warning(what, format!("{} does not say how much is free", folder.display()), "look with `df -h`"),
+        None => {
+            Finding::warning(what, format!("{} does not say how much is free", folder.display()), "look with `df -h`")
+        }
     }
 }
 
@@ -144,9 +151,11 @@ fn cache() -> Finding {
     let folder = plugins::cache_folder();
     let finding = writable("plugin cache", &folder);
     match finding.verdict {
-        Verdict::Broken(_) => {
-            Finding::warning("plugin cache", finding.detail, "plugins are compiled at every start; set LAKEHOST_CACHE_DIR")
-        }
+        Verdict::Broken(_) => Finding::warning(
+            "plugin cache",
+            finding.detail,
+            "plugins are compiled at every start; set LAKEHOST_CACHE_DIR",
+        ),
         Verdict::Fine | Verdict::Warning => finding,
     }
 }
@@ -172,7 +181,13 @@ fn components(place: &Where) -> Vec<Finding> {
         .map(|component| match plugins.load(&component).and_then(|plugin| Ok(plugin.inspect()?)) {
             Ok(found) => Finding::fine(
                 "component",
-                format!("{}: {}, {}, sha256 {}", found.file, found.id(), memory::shown(found.size_bytes), found.id().sha256),
+                format!(
+                    "{}: {}, {}, sha256 {}",
+                    found.file,
+                    found.id(),
+                    memory::shown(found.size_bytes),
+                    found.id().sha256
+                ),
             ),
             Err(fault) => Finding::broken("component", &fault),
         })

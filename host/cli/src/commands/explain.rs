@@ -33,7 +33,10 @@ fn page(asked: &str) -> Result<&'static str, Error> {
     let code = format!("LH{digits:0>4}");
     PAGES.iter().find(|(known, _)| *known == code).map(|(_, page)| *page).ok_or_else(|| Error::CodeUnknown {
         code: asked.escape_debug().to_string(),
-        nearest: PAGES.iter().map(|(known, _)| *known).find(|known| digits.len() == 4 && known.get(..4) == code.get(..4)),
+        nearest: PAGES
+            .iter()
+            .map(|(known, _)| *known)
+            .find(|known| digits.len() == 4 && known.get(..4) == code.get(..4)),
     })
 }
 

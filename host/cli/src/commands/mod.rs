@@ -53,7 +53,9 @@ pub fn print(text: &str) -> Result<(), Error> {
 
 /// Writes a JSON document to stdout.
 pub fn print_json(value: &Value) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::Bug { what: "the answer cannot be written as JSON".to_owned(), cause: error.to_string() })?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Bug {
+        what: "the answer cannot be written as JSON".to_owned(),
+        cause: error.to_string(),
+    })?;
     print(&format!("{text}\n"))
 }

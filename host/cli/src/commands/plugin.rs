@@ -16,7 +16,8 @@ use crate::{embedded, exit_code, memory, signals, warehouse};
 
 /// Loads the component without any grant and prints what it says.
 pub fn inspect(arguments: &PluginInspectArguments) -> Result<u8, Fault> {
-    let request = PluginRequest { name: arguments.plugin.clone(), folder: PathBuf::from("."), table: toml::Table::new() };
+    let request =
+        PluginRequest { name: arguments.plugin.clone(), folder: PathBuf::from("."), table: toml::Table::new() };
     let component = embedded::find(&request)?;
     let runtime = warehouse::runtime()?;
     let plugins = Plugins::start(&runtime, memory::DEFAULT_BYTES, signals::stop_flag())?;
@@ -76,8 +77,12 @@ fn settings(schema: &Value) -> String {
     let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|map| !map.is_empty()) else {
         return "\nno settings\n".to_owned();
     };
-    let mut table =
-        TextTable::new([("setting", Align::Left), ("type", Align::Left), ("default", Align::Left), ("about", Align::Left)]);
+    let mut table = TextTable::new([
+        ("setting", Align::Left),
+        ("type", Align::Left),
+        ("default", Align::Left),
+        ("about", Align::Left),
+    ]);
     for (key, property) in properties {
         let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let kind = match (property.get("enum").and_then(Value::as_array), property.get("type")) {

@@ -1,11 +1,10 @@
 //! `lakehost run`: a configured source, cleaners and a table, over some windows.
 
-use std::io::Write;
 use std::sync::Arc;
 
-use lakehost_pipeline::ports::{Cleaner, Source};
+use lakehost_pipeline::ports::{Cleaner, Lake, Source};
 use lakehost_pipeline::{Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
-use lakehost_wasm::{Grants, Plugin};
+use lakehost_wasm::Plugin;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,20 +17,29 @@ use crate::error::Error;
 use crate::plugins::{self, Plugins};
 use crate::progress::Progress;
 use crate::render::line;
-use crate::warehouse::{self, Warehouse};
+use crate::warehouse::{self, NoLake, Warehouse};
 use crate::{embedded, exit_code, report, runs, signals};
 
 /// Runs, and prints the report whatever comes.
 pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
     let run_id = Uuid::now_v7().to_string();
     match load(arguments, &run_id) {
-        Ok(report) => {
+        Ok((report, parts)) => {
             for fault in report.windows.iter().filter_map(|window| window.fault.as_ref()) {
                 crate::show(fault);
             }
             match arguments.format {
-                ReportFormat::Json => super::print_json(&report::json(&report)?)?,
-                ReportFormat::Text => super::print(&report::text(&report))?,
+                ReportFormat::Json => {
+                    let mut json = report::json(&report)?;
+                    if let (true, Value::Object(entries)) = (arguments.dry_run, &mut json) {
+                        entries.insert("plan".to_owned(), parts.json());
+                    }
+                    super::print_json(&json)?;
+                }
+                ReportFormat::Text => {
+                    let parts = if arguments.dry_run { parts.text() } else { String::new() };
+                    super::print(&format!("{parts}{}", report::text(&report)))?;
+                }
             }
             Ok(exit_code::of_report(&report))
         }
@@ -50,7 +58,7 @@ pub fn print_failed(run: Option<(&str, Option<&str>)>, fault: &Fault) -> Result<
     super::print_json(&report::json(&report::failed(run_id, pipeline, fault))?)
 }
 
-fn load(arguments: &RunArguments, run_id: &str) -> Result<RunReport, Fault> {
+fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fault> {
     let stop = signals::stop_flag();
     let request = resolve::run(arguments)?;
     let source_file = embedded::find(&request.source)?;
@@ -66,30 +74,33 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<RunReport, Fault> {
     let mut settings = Settings::new(&about.id.name, &about.config_schema, &request.source.table)?;
     arguments.config.iter().try_for_each(|assignment| settings.assign(assignment, "--config"))?;
     let config = plugin.config(&settings.into_value())?;
-    let grants = plugins.grants(&plugin, &config, &request.allow, &mut Terminal)?;
 
     let cleaner_plugins = cleaner_files.iter().map(|file| plugins.load(file)).collect::<Result<Vec<_>, _>>()?;
     let cleaner_configs = cleaner_configs(&cleaner_plugins, &request, &arguments.cleaner_config)?;
     let cleaners = cleaner_plugins
         .iter()
         .zip(&cleaner_configs)
-        .map(|(plugin, config)| Ok(Box::new(plugins.host.cleaner(plugin, config)?) as Box<dyn Cleaner>))
+        .map(|(plugin, config)| plugins.cleaner(plugin, config))
         .collect::<Result<Vec<_>, Fault>>()?;
 
+    // Last, so that nobody is asked to grant something to a run that cannot be.
+    let grants = plugins.grants(&plugin, &config, &request.allow, &mut Terminal)?;
     let parts = Parts {
         source: about.id.to_string(),
         identity: identity(&about.config_schema, &config),
         config,
         cleaners: cleaners.iter().map(|cleaner| cleaner.plugin().to_string()).zip(cleaner_configs).collect(),
+        grants: plugins::shown(&grants),
     };
     let plan = plan(arguments, &request, run_id, windows, &parts);
-    if arguments.dry_run && arguments.format == ReportFormat::Text {
-        let _ = std::io::stderr().write_all(parts.text(&grants).as_bytes());
-    }
     let mut source = plugins.source(&plugin, &parts.config, &grants)?;
-    let warehouse = Warehouse::open_on(runtime, &request.place)?;
+    let warehouse = match plan.dry_run && !warehouse::exists(&request.place.warehouse) {
+        true => None,
+        false => Some(Warehouse::open_on(Arc::clone(&runtime), &request.place)?),
+    };
+    let lake: &dyn Lake = warehouse.as_ref().map_or(&NoLake, |warehouse| &warehouse.lake);
     let progress = Progress::new(plan.windows.len(), stop, false);
-    let mut report = execute(&plan, &mut source, &cleaners, &warehouse, &progress)?;
+    let mut report = execute(&plan, &mut source, &cleaners, lake, &progress)?;
     report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
     if !plan.dry_run
         && let Err(error) = runs::record(&request.place.warehouse, &report, &plugins.ledger.entries())
@@ -97,17 +108,17 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<RunReport, Fault> {
         // What was loaded is committed: that its report could not be kept is worth a line, not a failure.
         crate::show(&Fault::new(error));
     }
-    Ok(report)
+    Ok((report, parts))
 }
 
 fn execute(
     plan: &Plan,
     source: &mut dyn Source,
     cleaners: &[Box<dyn Cleaner>],
-    warehouse: &Warehouse,
+    lake: &dyn Lake,
     progress: &Progress,
 ) -> Result<RunReport, Fault> {
-    let ports = Ports { source, cleaners, lake: &warehouse.lake, meter: progress };
+    let ports = Ports { source, cleaners, lake, meter: progress };
     let report = lakehost_pipeline::run(plan, ports);
     progress.finish();
     report
@@ -157,25 +168,41 @@ struct Parts {
     identity: Value,
     /// `name@version` and settings, in order.
     cleaners: Vec<(String, Value)>,
+    /// What the source may reach, as `--allow` writes it.
+    grants: Vec<String>,
 }
 
 impl Parts {
     /// What a dry run says of them; the windows follow in its report.
-    fn text(&self, grants: &Grants) -> String {
+    fn text(&self) -> String {
         let mut text = format!("source   {} {}\n", line(&self.source), line(&self.config.to_string()));
         for (name, config) in &self.cleaners {
             text.push_str(&format!("cleaner  {} {}\n", line(name), line(&config.to_string())));
         }
-        let given = plugins::shown(grants);
-        let given = if given.is_empty() { "nothing".to_owned() } else { given.join(", ") };
-        text.push_str(&format!("grants   {}\n", line(&given)));
+        let grants = if self.grants.is_empty() { "nothing".to_owned() } else { self.grants.join(", ") };
+        text.push_str(&format!("grants   {}\n", line(&grants)));
         text
+    }
+
+    /// The same for machines.
+    fn json(&self) -> Value {
+        json!({ "source": { "plugin": self.source, "config": self.config }, "cleaners": self.cleaning(), "grants": self.grants })
+    }
+
+    fn cleaning(&self) -> Vec<Value> {
+        self.cleaners.iter().map(|(plugin, config)| json!({ "plugin": plugin, "config": config })).collect()
     }
 }
 
-fn plan(arguments: &RunArguments, request: &Request, run_id: &str, windows: Vec<Option<Window>>, parts: &Parts) -> Plan {
-    let cleaning: Vec<Value> = parts.cleaners.iter().map(|(name, config)| json!({ "name": name, "config": config })).collect();
-    let everything = json!({ "source": parts.config, "cleaners": cleaning, "metadata_columns": request.metadata_columns });
+fn plan(
+    arguments: &RunArguments,
+    request: &Request,
+    run_id: &str,
+    windows: Vec<Option<Window>>,
+    parts: &Parts,
+) -> Plan {
+    let everything =
+        json!({ "source": parts.config, "cleaners": parts.cleaning(), "metadata_columns": request.metadata_columns });
     Plan {
         run_id: run_id.to_owned(),
         pipeline: request.pipeline.clone(),

@@ -46,7 +46,8 @@ fn text(runs: &[(String, Value)]) -> String {
     for (id, report) in runs {
         let totals = &report["totals"];
         let count = |key: &str| totals[key].as_u64().unwrap_or_default();
-        let rejected: u64 = totals["rows_rejected"].as_object().into_iter().flatten().filter_map(|(_, rows)| rows.as_u64()).sum();
+        let rejected: u64 =
+            totals["rows_rejected"].as_object().into_iter().flatten().filter_map(|(_, rows)| rows.as_u64()).sum();
         let status = match totals["error"]["code"].as_str() {
             Some(code) => format!("{} {code}", totals["status"].as_str().unwrap_or_default()),
             None => totals["status"].as_str().unwrap_or_default().to_owned(),
@@ -91,7 +92,16 @@ mod tests {
         });
         let text = text(&[("018cc251-f400-7000-8000-000000000000".to_owned(), report), ("odd".to_owned(), json!({}))]);
         let line = text.lines().nth(2).unwrap();
-        for part in ["2024-01-01 00:00:00", "raw.green_trips", "2024-01..2024-02", "failed LH0301", "56,551", " 3 ", "1.0 MiB", "1.50"] {
+        for part in [
+            "2024-01-01 00:00:00",
+            "raw.green_trips",
+            "2024-01..2024-02",
+            "failed LH0301",
+            "56,551",
+            " 3 ",
+            "1.0 MiB",
+            "1.50",
+        ] {
             assert!(line.contains(part), "{part} in {line}");
         }
         assert_eq!(text.lines().count(), 4);

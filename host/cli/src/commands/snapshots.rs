@@ -78,7 +78,8 @@ fn text(snapshots: &[SnapshotInfo]) -> String {
     ]);
     for snapshot in snapshots {
         let load = |key: &str| snapshot.load.get(key).map_or("", String::as_str);
-        let operation = if snapshot.on_main { snapshot.operation.clone() } else { format!("{} (not on main)", snapshot.operation) };
+        let operation =
+            if snapshot.on_main { snapshot.operation.clone() } else { format!("{} (not on main)", snapshot.operation) };
         table.row([
             snapshot.snapshot_id.to_string(),
             utc(u64::try_from(snapshot.timestamp_ms).unwrap_or_default()),
@@ -157,7 +158,13 @@ mod tests {
             load,
         };
         let shown = text(std::slice::from_ref(&snapshot));
-        for part in ["2024-01-31 18:30:00", "56,551", "-449", "nyc_tlc@0.1.0 (9f31c4d2), trip_cleaner@0.1.0 (00112233)", "green.parquet (ETag a1)"] {
+        for part in [
+            "2024-01-31 18:30:00",
+            "56,551",
+            "-449",
+            "nyc_tlc@0.1.0 (9f31c4d2), trip_cleaner@0.1.0 (00112233)",
+            "green.parquet (ETag a1)",
+        ] {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         let json = json_of(&snapshot);

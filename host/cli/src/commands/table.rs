@@ -21,7 +21,8 @@ use crate::{exit_code, memory};
 /// All tables.
 pub fn list(arguments: &TableListArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
-    let lines = if warehouse::exists(&place.warehouse) { Warehouse::open(&place)?.lake.list(None)? } else { Vec::new() };
+    let lines =
+        if warehouse::exists(&place.warehouse) { Warehouse::open(&place)?.lake.list(None)? } else { Vec::new() };
     match arguments.format {
         ReportFormat::Json => {
             let tables: Vec<Value> = lines.iter().map(json_line).collect();
@@ -133,7 +134,8 @@ fn text_details(details: &TableDetails) -> String {
         line(&details.location),
         if details.partition.is_empty() { "none".to_owned() } else { line(&details.partition.join(", ")) },
     );
-    let mut columns = TextTable::new([("id", Align::Right), ("column", Align::Left), ("type", Align::Left), ("", Align::Left)]);
+    let mut columns =
+        TextTable::new([("id", Align::Right), ("column", Align::Left), ("type", Align::Left), ("", Align::Left)]);
     for column in &details.columns {
         let required = if column.required { "required" } else { "" };
         columns.row([column.field_id.to_string().as_str(), &column.name, &column.data_type, required]);
@@ -171,7 +173,11 @@ pub fn drop(arguments: &TableDropArguments) -> Result<u8, Fault> {
         }
     }
     let dropped = warehouse.lake.drop_table(&name)?;
-    let files = if dropped.files_deleted { "and its files deleted" } else { "; its files stay, since they are not the warehouse's alone" };
+    let files = if dropped.files_deleted {
+        "and its files deleted"
+    } else {
+        "; its files stay, since they are not the warehouse's alone"
+    };
     super::print(&format!("dropped {name} {files}\n"))?;
     Ok(exit_code::SUCCESS)
 }
@@ -190,7 +196,9 @@ pub fn adopt(arguments: &TableAdoptArguments) -> Result<u8, Fault> {
     let owner = Owner {
         owner,
         granularity: granularity(&word)?,
-        cleaners: value(&arguments.cleaners, CLEANERS).filter(|names| !names.is_empty()).unwrap_or_else(|| "-".to_owned()),
+        cleaners: value(&arguments.cleaners, CLEANERS)
+            .filter(|names| !names.is_empty())
+            .unwrap_or_else(|| "-".to_owned()),
     };
     warehouse.lake.adopt(&name, &owner)?;
     super::print(&format!(

@@ -31,7 +31,11 @@ pub fn overlay(text: &str, variables: &[(String, String)]) -> Result<File, Error
     let mut file = File::default();
     for (name, value) in variables {
         let path: Vec<&str> = name.strip_prefix(PREFIX).unwrap_or_default().split("__").collect();
-        set(&mut table, &path, read(value)).map_err(|message| Error::Config { place: place(name), message, hint: None })?;
+        set(&mut table, &path, read(value)).map_err(|message| Error::Config {
+            place: place(name),
+            message,
+            hint: None,
+        })?;
         // After each, so that the error names the variable that made it.
         file = File::deserialize(table.clone()).map_err(|error| from_toml(&error, place(name)))?;
     }
@@ -66,8 +70,9 @@ mod tests {
     use super::*;
 
     fn laid(text: &str, name: &str, value: &str) -> Result<File, String> {
-        overlay(text, &[(name.to_owned(), value.to_owned())])
-            .map_err(|error| format!("{}: {error}", error.inputs().first().map(|(_, place)| place.clone()).unwrap_or_default()))
+        overlay(text, &[(name.to_owned(), value.to_owned())]).map_err(|error| {
+            format!("{}: {error}", error.inputs().first().map(|(_, place)| place.clone()).unwrap_or_default())
+        })
     }
 
     #[test]
@@ -87,7 +92,8 @@ mod tests {
     fn a_wrong_variable_is_named() {
         let error = laid("", "LAKEHOST__PROFILE__LOCAL__WAREHOSE", "x").unwrap_err();
         assert_eq!(error, "environment variable LAKEHOST__PROFILE__LOCAL__WAREHOSE: unknown key `warehose`");
-        let error = laid("[profile.local]\nwarehouse=\"a\"\n", "LAKEHOST__PROFILE__LOCAL__WAREHOUSE__X", "1").unwrap_err();
+        let error =
+            laid("[profile.local]\nwarehouse=\"a\"\n", "LAKEHOST__PROFILE__LOCAL__WAREHOUSE__X", "1").unwrap_err();
         assert!(error.ends_with("`warehouse` is a string, not a section"), "{error}");
         assert!(laid("", "LAKEHOST__", "1").is_err());
     }

@@ -286,10 +286,7 @@ not_null = "tpep_pickup_datetime"
             "[pipeline.a]\nplugin = \"x\"\nmax_rejected = \"lots\"\n",
             "lakehost.toml:3:16: max_rejected is a percentage such as \"5%\", or a share such as 0.05",
         );
-        check(
-            "[pipeline.a]\nplugin = 7\n",
-            "lakehost.toml:2:10: invalid type: integer `7`, expected a string",
-        );
+        check("[pipeline.a]\nplugin = 7\n", "lakehost.toml:2:10: invalid type: integer `7`, expected a string");
         check(
             "[[pipeline.a.cleaner]]\nplugn = \"x\"\n",
             "lakehost.toml:2:1: unknown key `plugn` (did you mean `plugin`?)",

@@ -42,7 +42,11 @@ fn field(text: &str) -> Result<PartitionField, String> {
     };
     let Some((function, rest)) = text.split_once('(') else {
         let sound = !text.is_empty() && !text.contains([')', ' ', ',']);
-        return if sound { Ok(PartitionField { column: text.to_owned(), transform: Transform::Identity }) } else { Err(wrong()) };
+        return if sound {
+            Ok(PartitionField { column: text.to_owned(), transform: Transform::Identity })
+        } else {
+            Err(wrong())
+        };
     };
     let arguments: Vec<&str> = rest.strip_suffix(')').ok_or_else(wrong)?.split(',').map(str::trim).collect();
     let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0).ok_or_else(wrong);
@@ -83,7 +87,8 @@ mod tests {
         ];
         for (text, expected) in table {
             let got = parse(text).map(|fields| {
-                let shown: Vec<String> = fields.iter().map(|field| format!("{} {:?}", field.column, field.transform)).collect();
+                let shown: Vec<String> =
+                    fields.iter().map(|field| format!("{} {:?}", field.column, field.transform)).collect();
                 shown.join("; ")
             });
             assert_eq!(got.as_deref().map_err(|_| ()), expected, "{text:?}");

@@ -89,13 +89,18 @@ fn place_in(arguments: &Place, memory: Option<&str>, loaded: &Loaded) -> Result<
 /// A folder or file:// URL as an absolute path.
 fn warehouse(folder: &Path, text: &str, whose: &str) -> Result<PathBuf, Error> {
     let path = match text.split_once("://") {
-        Some(("file", _)) => url::Url::parse(text).ok().and_then(|url| url.to_file_path().ok()).ok_or_else(|| Error::Usage {
-            message: format!("`{}` is not a folder for {whose}", text.escape_debug()),
-            hint: Some("write it as ./warehouse or file:///data/warehouse".to_owned()),
-        })?,
+        Some(("file", _)) => {
+            url::Url::parse(text).ok().and_then(|url| url.to_file_path().ok()).ok_or_else(|| Error::Usage {
+                message: format!("`{}` is not a folder for {whose}", text.escape_debug()),
+                hint: Some("write it as ./warehouse or file:///data/warehouse".to_owned()),
+            })?
+        }
         Some((scheme, _)) => {
             return Err(Error::Usage {
-                message: format!("{whose} lies on {}://, and object stores are planned: this version keeps tables in a local folder", scheme.escape_debug()),
+                message: format!(
+                    "{whose} lies on {}://, and object stores are planned: this version keeps tables in a local folder",
+                    scheme.escape_debug()
+                ),
                 hint: Some("write it as ./warehouse or file:///data/warehouse".to_owned()),
             });
         }
@@ -117,7 +122,8 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
     if let (Some(name), Some(pipeline)) = (&arguments.pipeline, pipeline) {
         refuse_planned(name, pipeline, &loaded.place())?;
     }
-    let typed = |name: &String| PluginRequest { name: name.clone(), folder: PathBuf::from("."), table: toml::Table::new() };
+    let typed =
+        |name: &String| PluginRequest { name: name.clone(), folder: PathBuf::from("."), table: toml::Table::new() };
     let written = |name: &String, table: &toml::Table| PluginRequest {
         name: name.clone(),
         folder: loaded.folder().to_owned(),
@@ -143,9 +149,12 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         (None, None) => None,
     };
     let partition = match (&arguments.partition_by, pipeline) {
-        (Some(flag), _) => partition::parse(flag).map_err(|reason| Error::usage(format!("--partition-by: {reason}")))?,
+        (Some(flag), _) => {
+            partition::parse(flag).map_err(|reason| Error::usage(format!("--partition-by: {reason}")))?
+        }
         (None, Some(pipeline)) if !pipeline.partition_by.is_empty() => {
-            partition::parse(&pipeline.partition_by.join(",")).map_err(|reason| in_file(format!("partition_by: {reason}")))?
+            partition::parse(&pipeline.partition_by.join(","))
+                .map_err(|reason| in_file(format!("partition_by: {reason}")))?
         }
         _ => Vec::new(),
     };
@@ -169,7 +178,8 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
 
 /// A table that was named on the command line.
 pub fn table_name(text: &str) -> Result<TableName, Error> {
-    TableName::parse(text).map_err(|reason| Error::Usage { message: reason, hint: Some("write it as raw.green_trips".to_owned()) })
+    TableName::parse(text)
+        .map_err(|reason| Error::Usage { message: reason, hint: Some("write it as raw.green_trips".to_owned()) })
 }
 
 fn pipeline<'f>(name: &str, file: &'f File, loaded: &Loaded) -> Result<&'f Pipeline, Error> {
@@ -193,9 +203,24 @@ fn refuse_planned(name: &str, pipeline: &Pipeline, place: &str) -> Result<(), Er
             "a contract other than `freeze` is planned",
             "write schema = \"freeze\" or take the key out",
         ),
-        (pipeline.models.is_some(), "models", "running dbt models is planned", "take the key out; run dbt on the tables yourself"),
-        (!pipeline.check.is_empty(), "check", "checks are planned", "take the [[…check]] sections out; `lakehost query` can look"),
-        (pipeline.write == Some(Write::Merge), "write", "merge is planned", "write replace-window, append or full-refresh"),
+        (
+            pipeline.models.is_some(),
+            "models",
+            "running dbt models is planned",
+            "take the key out; run dbt on the tables yourself",
+        ),
+        (
+            !pipeline.check.is_empty(),
+            "check",
+            "checks are planned",
+            "take the [[…check]] sections out; `lakehost query` can look",
+        ),
+        (
+            pipeline.write == Some(Write::Merge),
+            "write",
+            "merge is planned",
+            "write replace-window, append or full-refresh",
+        ),
     ];
     match planned.into_iter().find(|(present, ..)| *present) {
         None => Ok(()),
@@ -215,7 +240,9 @@ fn mode(flag: Option<WriteModeArgument>, key: Option<Write>) -> Result<Option<Wr
                 hint: Some("write replace-window, append or full-refresh".to_owned()),
             });
         }
-        (Some(WriteModeArgument::ReplaceWindow), _) | (None, Some(Write::ReplaceWindow)) => Some(WriteMode::ReplaceWindow),
+        (Some(WriteModeArgument::ReplaceWindow), _) | (None, Some(Write::ReplaceWindow)) => {
+            Some(WriteMode::ReplaceWindow)
+        }
         (Some(WriteModeArgument::Append), _) | (None, Some(Write::Append)) => Some(WriteMode::Append),
         (Some(WriteModeArgument::FullRefresh), _) | (None, Some(Write::FullRefresh)) => Some(WriteMode::FullRefresh),
         (None, Some(Write::Merge) | None) => None,
@@ -261,7 +288,10 @@ models = "dbt_project"
 "#;
 
     fn loaded() -> Loaded {
-        Loaded { file: file::parse(FILE, "lakehost.toml").unwrap(), path: Some(PathBuf::from("/project/lakehost.toml")) }
+        Loaded {
+            file: file::parse(FILE, "lakehost.toml").unwrap(),
+            path: Some(PathBuf::from("/project/lakehost.toml")),
+        }
     }
 
     fn asked(pipeline: &str) -> RunArguments {
@@ -351,6 +381,9 @@ models = "dbt_project"
             "LH0101: --warehouse lies on s3://, and object stores are planned: this version keeps tables in a local folder; write it as ./warehouse or file:///data/warehouse",
         );
         check(|a| a.memory = Some("1MiB".to_owned()), "LH0101: --memory of 1MiB is too small; give at least 64MiB");
-        check(|a| a.table = Some("trips".to_owned()), "LH0101: `trips` is not NAMESPACE.TABLE; write it as raw.green_trips");
+        check(
+            |a| a.table = Some("trips".to_owned()),
+            "LH0101: `trips` is not NAMESPACE.TABLE; write it as raw.green_trips",
+        );
     }
 }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 /// The schema. A test holds it against what `file.rs` accepts.
 pub fn schema() -> Value {
     let text = |about: &str| json!({ "type": "string", "description": about });
-    let settings = json!({ "type": "object", "description": "Settings of the plugin; `lakehost plugin inspect` lists them" });
+    let settings =
+        json!({ "type": "object", "description": "Settings of the plugin; `lakehost plugin inspect` lists them" });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lakehost.toml",
@@ -108,7 +109,10 @@ mod tests {
             ("", "/properties"),
             ("[profile.a]", "/properties/profile/additionalProperties/properties"),
             ("[pipeline.a]\nplugin = \"x\"", "/properties/pipeline/additionalProperties/properties"),
-            ("[[pipeline.a.cleaner]]\nplugin = \"x\"", "/properties/pipeline/additionalProperties/properties/cleaner/items/properties"),
+            (
+                "[[pipeline.a.cleaner]]\nplugin = \"x\"",
+                "/properties/pipeline/additionalProperties/properties/cleaner/items/properties",
+            ),
         ] {
             let mut listed: Vec<String> =
                 schema.pointer(pointer).and_then(Value::as_object).unwrap().keys().cloned().collect();

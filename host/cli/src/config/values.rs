@@ -47,7 +47,11 @@ impl<'a> Settings<'a> {
                 let options = choices(self.schema, wanted);
                 Error::PluginConfig {
                     plugin: self.plugin.to_owned(),
-                    message: format!("`{}` is not {} for `{key}`", text.escape_debug(), described(self.schema, Some(wanted))),
+                    message: format!(
+                        "`{}` is not {} for `{key}`",
+                        text.escape_debug(),
+                        described(self.schema, Some(wanted))
+                    ),
                     hint: did_you_mean(text, options.iter().map(String::as_str)),
                 }
             })?,
@@ -135,7 +139,9 @@ fn from_toml(value: &toml::Value) -> Value {
         toml::Value::Boolean(flag) => Value::Bool(*flag),
         toml::Value::Datetime(time) => Value::String(time.to_string()),
         toml::Value::Array(items) => Value::Array(items.iter().map(from_toml).collect()),
-        toml::Value::Table(table) => Value::Object(table.iter().map(|(key, value)| (key.clone(), from_toml(value))).collect()),
+        toml::Value::Table(table) => {
+            Value::Object(table.iter().map(|(key, value)| (key.clone(), from_toml(value))).collect())
+        }
     }
 }
 
@@ -317,7 +323,10 @@ mod tests {
             &["retries=many"],
             "LH0104: nyc_tlc has no sound configuration: `many` is not of type integer for `retries`; ",
         );
-        check(&["retries=1.5"], "LH0104: nyc_tlc has no sound configuration: `1.5` is not of type integer for `retries`; ");
+        check(
+            &["retries=1.5"],
+            "LH0104: nyc_tlc has no sound configuration: `1.5` is not of type integer for `retries`; ",
+        );
         check(&["retries"], "LH0101: `retries` is not KEY=VALUE; write it as --config dataset=green");
         check(
             &["rules.other=true"],
@@ -335,7 +344,12 @@ mod tests {
     #[test]
     fn tables_of_the_file_are_checked() {
         let schema = schema();
-        for (text, fits) in [("dataset = \"green\"", true), ("dataset = 1", false), ("datset = \"green\"", false), ("retries = 2", true)] {
+        for (text, fits) in [
+            ("dataset = \"green\"", true),
+            ("dataset = 1", false),
+            ("datset = \"green\"", false),
+            ("retries = 2", true),
+        ] {
             let table: toml::Table = toml::from_str(text).unwrap();
             assert_eq!(Settings::new("nyc_tlc", &schema, &table).is_ok(), fits, "{text}");
         }
@@ -353,7 +367,8 @@ mod tests {
 
     #[test]
     fn a_schema_that_refers_to_itself_ends() {
-        let schema = json!({"properties": {"a": {"$ref": "#/properties/a"}, "b": {"anyOf": [{"$ref": "#/properties/b"}]}}});
+        let schema =
+            json!({"properties": {"a": {"$ref": "#/properties/a"}, "b": {"anyOf": [{"$ref": "#/properties/b"}]}}});
         let mut settings = Settings::new("any", &schema, &toml::Table::new()).unwrap();
         settings.assign("a=1", "--config").unwrap();
         settings.assign("b=1", "--config").unwrap();

@@ -21,7 +21,11 @@ pub fn typed(arguments: &RunArguments) -> Option<(Granularity, &str)> {
 ///
 /// # Errors
 /// `LH0105` with the flag that fits the plugin.
-pub fn resolve(plugin: &str, wanted: Granularity, typed: Option<(Granularity, &str)>) -> Result<Vec<Option<Window>>, Error> {
+pub fn resolve(
+    plugin: &str,
+    wanted: Granularity,
+    typed: Option<(Granularity, &str)>,
+) -> Result<Vec<Option<Window>>, Error> {
     let example = |text: &str| format!("--{} {text}", wanted.word());
     match (wanted, typed) {
         (Granularity::None, None) => Ok(vec![None]),
@@ -35,7 +39,11 @@ pub fn resolve(plugin: &str, wanted: Granularity, typed: Option<(Granularity, &s
         }),
         (_, Some((flag, text))) if flag != wanted => Err(Error::Window {
             message: format!("{plugin} is read by the {wanted}, not by the {flag}"),
-            hint: Some(format!("instead of --{flag} {} write {}", text.escape_debug(), example(&translated(wanted, text)))),
+            hint: Some(format!(
+                "instead of --{flag} {} write {}",
+                text.escape_debug(),
+                example(&translated(wanted, text))
+            )),
         }),
         (_, Some((flag, text))) => match Window::parse_range(wanted, text) {
             Ok(windows) => Ok(windows.into_iter().map(Some).collect()),
@@ -60,7 +68,8 @@ fn range_example(granularity: Granularity) -> String {
 /// What was typed in the width that fits: `2024-01-31` as month is `2024-01`.
 fn translated(wanted: Granularity, text: &str) -> String {
     let example = wanted.example();
-    let end = |part: &str| part.get(..example.len()).filter(|cut| Window::parse(wanted, cut).is_ok()).map(str::to_owned);
+    let end =
+        |part: &str| part.get(..example.len()).filter(|cut| Window::parse(wanted, cut).is_ok()).map(str::to_owned);
     let parts: Option<Vec<String>> = text.split("..").map(end).collect();
     match parts.as_deref() {
         Some([first, last]) if first == last => first.clone(),
@@ -78,7 +87,8 @@ mod tests {
     fn check(wanted: Granularity, typed: Option<(Granularity, &str)>, expected: &str) {
         let got = match resolve("nyc_tlc", wanted, typed) {
             Ok(windows) => {
-                let labels: Vec<&str> = windows.iter().map(|window| window.as_ref().map_or("-", Window::label)).collect();
+                let labels: Vec<&str> =
+                    windows.iter().map(|window| window.as_ref().map_or("-", Window::label)).collect();
                 labels.join(" ")
             }
             Err(error) => format!("{}: {error}; {}", error.code(), error.hint().unwrap_or_default()),
@@ -92,7 +102,11 @@ mod tests {
         check(Month, Some((Month, "2024-01")), "2024-01");
         check(Month, Some((Month, "2023-12..2024-02")), "2023-12 2024-01 2024-02");
         check(Whole, None, "-");
-        check(Whole, Some((Month, "2024-01")), "LH0105: nyc_tlc has no windows, and --month names one; leave --month away");
+        check(
+            Whole,
+            Some((Month, "2024-01")),
+            "LH0105: nyc_tlc has no windows, and --month names one; leave --month away",
+        );
         check(
             Month,
             None,

@@ -25,7 +25,10 @@ pub(super) type Chunk = (Bytes, ColumnCloseResult);
 /// with indexes for some columns only as damaged. Otherwise there are none.
 pub(super) fn graft(file: &ParquetFile, schema: &SchemaDescPtr, chunks: &[Vec<Chunk>]) -> Result<ParquetMetaData> {
     let source = file.metadata();
-    let fault = |error: ParquetError| Error::Encode { what: format!("a footer for {}", file.name()), detail: error.to_string() };
+    let fault = |error: ParquetError| Error::Encode {
+        what: format!("a footer for {}", file.name()),
+        detail: error.to_string(),
+    };
     let (mut column_index, mut offset_index) = page_indexes(file)?.unzip();
     let mut groups = Vec::with_capacity(source.num_row_groups());
     let mut position = file.body_bytes() as i64;
@@ -62,14 +65,16 @@ pub(super) fn graft(file: &ParquetFile, schema: &SchemaDescPtr, chunks: &[Vec<Ch
         groups.push(builder.build().map_err(fault)?);
     }
     let orders = schema.columns().iter().map(|column| {
-        let (logical, converted, physical) = (column.logical_type_ref(), column.converted_type(), column.physical_type());
+        let (logical, converted, physical) =
+            (column.logical_type_ref(), column.converted_type(), column.physical_type());
         ColumnOrder::TYPE_DEFINED_ORDER(ColumnOrder::sort_order_for_type(logical, converted, physical))
     });
     let old = source.file_metadata();
     // Readers judge statistics by who wrote them. Key-value metadata (Arrow, pandas, Spark, another table's schema) describes the columns as
     // they were.
     let created_by = old.created_by().map(str::to_owned);
-    let new = FileMetaData::new(old.version(), old.num_rows(), created_by, None, schema.clone(), Some(orders.collect()));
+    let new =
+        FileMetaData::new(old.version(), old.num_rows(), created_by, None, schema.clone(), Some(orders.collect()));
     Ok(ParquetMetaDataBuilder::new(new)
         .set_row_groups(groups)
         .set_column_index(column_index)
@@ -78,7 +83,12 @@ pub(super) fn graft(file: &ParquetFile, schema: &SchemaDescPtr, chunks: &[Vec<Ch
 }
 
 /// The same chunk under another column, `shift` bytes further on.
-fn moved(chunk: &ColumnChunkMetaData, column: ColumnDescPtr, shift: i64, body_bytes: u64) -> Result<ColumnChunkMetaData, ParquetError> {
+fn moved(
+    chunk: &ColumnChunkMetaData,
+    column: ColumnDescPtr,
+    shift: i64,
+    body_bytes: u64,
+) -> Result<ColumnChunkMetaData, ParquetError> {
     let signed = column.sort_order() == SortOrder::SIGNED;
     let mut builder = ColumnChunkMetaData::builder(column)
         .set_encodings_mask(*chunk.encodings_mask())
@@ -138,7 +148,8 @@ fn page_indexes(file: &ParquetFile) -> Result<Option<(ParquetColumnIndex, Parque
         for (place, check) in
             [(column, thrift::check_column_index as fn(&[u8]) -> _), (offset, thrift::check_offset_index)]
         {
-            let Some((offset, length)) = place.filter(|(offset, length)| inside(*offset, *length, file.body_bytes())) else {
+            let Some((offset, length)) = place.filter(|(offset, length)| inside(*offset, *length, file.body_bytes()))
+            else {
                 return Ok(None);
             };
             let bytes = file.bytes().read_at(offset.unsigned_abs(), length.unsigned_abs() as usize)?;

@@ -80,7 +80,13 @@ impl AsIs {
         })?;
         timed(observer, Stage::Upload, || tee.sink.finish())?;
         observer.progress(self.file.rows(), 0);
-        Ok(WrittenFile { location, size_bytes, footer: Arc::new(footer), partition: Vec::new(), rows: self.file.rows() })
+        Ok(WrittenFile {
+            location,
+            size_bytes,
+            footer: Arc::new(footer),
+            partition: Vec::new(),
+            rows: self.file.rows(),
+        })
     }
 
     /// Everything but the finish: length of the file and its footer, read back from the bytes that went out.
@@ -115,7 +121,8 @@ impl AsIs {
 
     /// One chunk for each row group and constant, in this order.
     fn constant_chunks(&self) -> Result<Vec<Vec<footer::Chunk>>> {
-        let fault = |error: PageFault| Error::Encode { what: "a constant column".to_owned(), detail: error.to_string() };
+        let fault =
+            |error: PageFault| Error::Encode { what: "a constant column".to_owned(), detail: error.to_string() };
         let mut scratch = page::Scratch::new(CONSTANT_ZSTD_LEVEL).map_err(fault)?;
         let first = self.schema.num_columns() - self.constants.len();
         let groups = self.file.metadata().row_groups().iter().map(|group| {
@@ -135,8 +142,10 @@ impl AsIs {
         let (before, last) = tail.split_at_checked(tail.len().saturating_sub(TAIL_BYTES)).unwrap_or_default();
         let length = last.iter().take(4).rev().fold(0, |value, byte| value << 8 | usize::from(*byte));
         let start = before.len().checked_sub(length).ok_or_else(|| fault(format!("it claims {length} bytes")))?;
-        let footer = ParquetMetaDataReader::decode_metadata(&before[start..]).map_err(|error| fault(error.to_string()))?;
-        let rows = |metadata: &ParquetMetaData| metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>();
+        let footer =
+            ParquetMetaDataReader::decode_metadata(&before[start..]).map_err(|error| fault(error.to_string()))?;
+        let rows =
+            |metadata: &ParquetMetaData| metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>();
         let good = footer.file_metadata().num_rows() == self.file.metadata().file_metadata().num_rows()
             && rows(&footer) == rows(self.file.metadata())
             && footer.row_groups().iter().all(|group| group.num_columns() == self.schema.num_columns());
@@ -147,8 +156,9 @@ impl AsIs {
     fn verify(&self, threads: usize, observer: &dyn Observer) -> Result<()> {
         let name = self.file.name();
         let groups = self.file.metadata().row_groups().iter().enumerate();
-        let mut chunks: Vec<_> =
-            groups.flat_map(|(group, metadata)| metadata.columns().iter().map(move |chunk| (group, metadata, chunk))).collect();
+        let mut chunks: Vec<_> = groups
+            .flat_map(|(group, metadata)| metadata.columns().iter().map(move |chunk| (group, metadata, chunk)))
+            .collect();
         // In the order in which a file that is still being downloaded arrives.
         chunks.sort_by_key(|(_, _, chunk)| chunk.byte_range().0);
         parallel(threads, chunks, |(group, metadata, chunk)| {

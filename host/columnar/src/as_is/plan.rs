@@ -25,9 +25,12 @@ pub fn as_is_plan(scan: &ParquetScan, output: &OutputSchema) -> Result<AsIs, Str
     if metadata.row_groups().iter().any(|group| group.num_rows() == 0) || metadata.num_row_groups() == 0 {
         return Err("it has a row group without rows".to_owned());
     }
-    let table = ArrowSchemaConverter::new().convert(&output.schema).map_err(|error| format!("the table schema: {error}"))?;
-    let table: HashMap<&str, &TypePtr> = table.root_schema().get_fields().iter().map(|field| (field.name(), field)).collect();
-    let by_root: HashMap<usize, &MappedColumn> = scan.columns().iter().filter_map(|column| Some((column.root?, column))).collect();
+    let table =
+        ArrowSchemaConverter::new().convert(&output.schema).map_err(|error| format!("the table schema: {error}"))?;
+    let table: HashMap<&str, &TypePtr> =
+        table.root_schema().get_fields().iter().map(|field| (field.name(), field)).collect();
+    let by_root: HashMap<usize, &MappedColumn> =
+        scan.columns().iter().filter_map(|column| Some((column.root?, column))).collect();
     let descriptor = metadata.file_metadata().schema_descr();
     let mut fields = Vec::new();
     for (root, found) in file.arrow_schema().fields().iter().enumerate() {
@@ -41,7 +44,10 @@ pub fn as_is_plan(scan: &ParquetScan, output: &OutputSchema) -> Result<AsIs, Str
             return Err(format!("it has a column {name} of its own"));
         }
         let source = descriptor.column(leaf).self_type_ptr();
-        if column.cast != Cast::None || !same_type(found.data_type(), wanted.data_type()) || !same_layout(&source, target) {
+        if column.cast != Cast::None
+            || !same_type(found.data_type(), wanted.data_type())
+            || !same_layout(&source, target)
+        {
             return Err(format!("column {name} is {}, the table has {}", found.data_type(), wanted.data_type()));
         }
         let repetition = source.get_basic_info().repetition();
@@ -60,7 +66,9 @@ pub fn as_is_plan(scan: &ParquetScan, output: &OutputSchema) -> Result<AsIs, Str
             let target = table.get(name.as_str()).ok_or_else(|| format!("column {name} is not in the table"))?;
             fields.push(field(target, Repetition::REQUIRED)?);
             constants.push(constant.clone());
-        } else if !wanted.is_nullable() && !scan.columns().iter().any(|column| column.field.name() == name && column.leaf.is_some()) {
+        } else if !wanted.is_nullable()
+            && !scan.columns().iter().any(|column| column.field.name() == name && column.leaf.is_some())
+        {
             return Err(format!("it lacks the required column {name}"));
         }
     }
@@ -72,7 +80,9 @@ pub fn as_is_plan(scan: &ParquetScan, output: &OutputSchema) -> Result<AsIs, Str
 /// The same values, whatever the zone's spelling.
 fn same_type(found: &DataType, wanted: &DataType) -> bool {
     match (found, wanted) {
-        (DataType::Timestamp(TimeUnit::Microsecond, a), DataType::Timestamp(TimeUnit::Microsecond, b)) => a.is_some() == b.is_some(),
+        (DataType::Timestamp(TimeUnit::Microsecond, a), DataType::Timestamp(TimeUnit::Microsecond, b)) => {
+            a.is_some() == b.is_some()
+        }
         // Readers of Iceberg take the unit from the table: Spark finds no row behind a filter on other units.
         (DataType::Timestamp(..), _) | (_, DataType::Timestamp(..)) => false,
         _ => found == wanted,

@@ -31,8 +31,11 @@ fn table(source: &Schema, more: &[(&str, DataType, Constant)]) -> OutputSchema {
         constants.push(((*name).to_owned(), value.clone()));
     }
     let id = |index: usize| HashMap::from([("PARQUET:field_id".to_owned(), (index + 1).to_string())]);
-    let fields: Vec<Field> =
-        fields.into_iter().enumerate().map(|(index, field)| field.with_metadata(id(index)).with_nullable(true)).collect();
+    let fields: Vec<Field> = fields
+        .into_iter()
+        .enumerate()
+        .map(|(index, field)| field.with_metadata(id(index)).with_nullable(true))
+        .collect();
     OutputSchema { schema: Arc::new(Schema::new(fields)), constants }
 }
 
@@ -54,10 +57,16 @@ fn rows_are_equal_and_the_window_is_there_whatever_the_file() {
     let files = [
         sample_file(3_000, |properties| properties),
         sample_file(3_000, |properties| properties.set_compression(zstd).set_max_row_group_row_count(Some(700))),
-        sample_file(3_000, |properties| properties.set_compression(Compression::SNAPPY).set_writer_version(WriterVersion::PARQUET_1_0)),
-        sample_file(3_000, |properties| properties.set_compression(Compression::GZIP(GzipLevel::default())).set_data_page_row_count_limit(50)),
+        sample_file(3_000, |properties| {
+            properties.set_compression(Compression::SNAPPY).set_writer_version(WriterVersion::PARQUET_1_0)
+        }),
+        sample_file(3_000, |properties| {
+            properties.set_compression(Compression::GZIP(GzipLevel::default())).set_data_page_row_count_limit(50)
+        }),
         sample_file(3_000, none),
-        sample_file(3_000, |properties| properties.set_offset_index_disabled(true).set_statistics_enabled(EnabledStatistics::Chunk)),
+        sample_file(3_000, |properties| {
+            properties.set_offset_index_disabled(true).set_statistics_enabled(EnabledStatistics::Chunk)
+        }),
         sample_file(3_000, |properties| properties.set_bloom_filter_enabled(true)),
     ];
     for (index, bytes) in files.into_iter().enumerate() {
@@ -99,17 +108,25 @@ fn page_indexes_of_old_and_new_columns_agree() {
     let file = opened(bytes);
     let plan = as_is_plan(&scan(&file, None), &table(file.arrow_schema(), &[])).unwrap();
     let (_, out) = write(&plan, Verify::Pages).unwrap();
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required).with_skip_arrow_metadata(true);
+    let options =
+        ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required).with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(out, options).unwrap();
     let metadata = builder.metadata().clone();
     let column_index = metadata.column_index().unwrap();
-    assert!(column_index.iter().flatten().all(|index| !matches!(index, parquet::file::page_index::column_index::ColumnIndexMetaData::NONE)));
+    assert!(
+        column_index
+            .iter()
+            .flatten()
+            .all(|index| !matches!(index, parquet::file::page_index::column_index::ColumnIndexMetaData::NONE))
+    );
     assert!(metadata.offset_index().unwrap()[0][0].page_locations().len() > 5);
     // Pages in the middle are found through the index.
-    let selection = RowSelection::from(vec![RowSelector::skip(1_700), RowSelector::select(3), RowSelector::skip(2_297)]);
-    let batches: Vec<RecordBatch> = builder.with_row_selection(selection).build().unwrap().map(|batch| batch.unwrap()).collect();
+    let selection =
+        RowSelection::from(vec![RowSelector::skip(1_700), RowSelector::select(3), RowSelector::skip(2_297)]);
+    let batches: Vec<RecordBatch> =
+        builder.with_row_selection(selection).build().unwrap().map(|batch| batch.unwrap()).collect();
     let expected = sample(4_000).slice(1_700, 3);
-    assert_eq!(batches[0]["name"], expected["name"].clone());
+    assert_eq!(&batches[0]["name"], &expected["name"]);
     assert_eq!(batches[0]["_lakehost_window"].as_primitive::<Date32Type>().value(2), WINDOW);
 }
 
@@ -120,7 +137,11 @@ fn names_change_through_the_footer_and_absent_columns_stay_away() {
     fields[0] = fields[0].clone().with_name("trip_id");
     fields.push(Field::new("fee", DataType::Float64, true));
     let schema: SchemaRef = Arc::new(Schema::new(fields));
-    let map = |upstream: &str, name: &str| ColumnMap { upstream: vec![upstream.to_owned()], name: name.to_owned(), optional: true };
+    let map = |upstream: &str, name: &str| ColumnMap {
+        upstream: vec![upstream.to_owned()],
+        name: name.to_owned(),
+        optional: true,
+    };
     let projection = Projection {
         schema: schema.clone(),
         columns: vec![map("id", "trip_id"), map("fee", "fee")],
@@ -130,7 +151,7 @@ fn names_change_through_the_footer_and_absent_columns_stay_away() {
     let plan = as_is_plan(&scan(&file, Some(&projection)), &table(&schema, &[])).unwrap();
     let (_, out) = write(&plan, Verify::Pages).unwrap();
     let found = read_back(out);
-    assert_eq!(found["trip_id"], sample(100)["id"].clone());
+    assert_eq!(&found["trip_id"], &sample(100)["id"]);
     assert!(found.column_by_name("fee").is_none());
 }
 
@@ -158,7 +179,11 @@ fn what_has_to_change_is_refused_with_its_reason() {
     check(plain(), &retype("id", DataType::Int32), "column id is Int64, the table has Int32");
     check(plain(), &retype("name", DataType::Binary), "column name is Utf8, the table has Binary");
     check(plain(), &|output| output.constants.push(("day".to_owned(), Constant::Date(1))), "a column day of its own");
-    check(sample(&|properties| properties.set_compression(Compression::BROTLI(Default::default()))), &same, "compressed with");
+    check(
+        sample(&|properties| properties.set_compression(Compression::BROTLI(Default::default()))),
+        &same,
+        "compressed with",
+    );
     let delta = |properties: WriterPropertiesBuilder| {
         properties.set_dictionary_enabled(false).set_column_encoding("id".into(), Encoding::DELTA_BINARY_PACKED)
     };
@@ -169,7 +194,8 @@ fn what_has_to_change_is_refused_with_its_reason() {
         output.schema = Arc::new(Schema::new(fields));
     };
     check(plain(), &drop_column, "column flag is not in the table");
-    let millis = RecordBatch::try_from_iter([("at", Arc::new(TimestampMillisecondArray::from(vec![1])) as ArrayRef)]).unwrap();
+    let millis =
+        RecordBatch::try_from_iter([("at", Arc::new(TimestampMillisecondArray::from(vec![1])) as ArrayRef)]).unwrap();
     check(file_of(&millis, WriterProperties::default()), &same, "column at is Timestamp(ms)");
 }
 
@@ -206,8 +232,11 @@ fn a_genuine_month_is_taken_as_it_is() {
     assert_eq!(written.rows, 56_551);
     let (found, expected) = (read_back(out), read_back(std::fs::read(path).unwrap().into()));
     for field in expected.schema().fields() {
-        assert_eq!(found[field.name().as_str()], expected[field.name().as_str()].clone(), "{}", field.name());
+        assert_eq!(found.column_by_name(field.name()), expected.column_by_name(field.name()), "{}", field.name());
     }
-    let total: f64 = arrow_array::cast::as_primitive_array::<arrow_array::types::Float64Type>(&found["total_amount"]).iter().flatten().sum();
+    let total: f64 = arrow_array::cast::as_primitive_array::<arrow_array::types::Float64Type>(&found["total_amount"])
+        .iter()
+        .flatten()
+        .sum();
     assert!((total - 1_266_922.59).abs() < 0.01, "{total}");
 }

@@ -1,14 +1,15 @@
 //! Between dense values of a physical Parquet type and Arrow arrays, both ways, without changing a value.
 
+use super::byte_values::{ByteValues, FixedValues};
 use super::fault::{PageFault, PageResult, corrupt};
 use super::rle;
 use super::select::compact;
-use super::values::{ByteValues, FixedValues, Kind, Values};
+use super::values::{Kind, Values};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    Time32MillisecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, Time32MillisecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
     Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, GenericByteArray, PrimitiveArray,
@@ -35,8 +36,8 @@ pub(crate) fn valid_bytes(array: &dyn Array) -> Option<Vec<u8>> {
 /// Whether [`to_array`] makes `data_type` from values of `kind`.
 pub(crate) fn makes(kind: Kind, data_type: &DataType) -> bool {
     use DataType::{
-        Binary, Boolean, Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Time32, Time64,
-        Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8,
+        Binary, Boolean, Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8,
+        Time32, Time64, Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8,
     };
     match kind {
         Kind::Boolean => matches!(data_type, Boolean),
@@ -80,7 +81,11 @@ pub(crate) fn same_bytes(from: &DataType, to: &DataType) -> bool {
     from == to || (text(from) && text(to)) || (binary(from) && binary(to))
 }
 
-fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>, nulls: Option<NullBuffer>, data_type: &DataType) -> PageResult<ArrayRef> {
+fn primitive<T: ArrowPrimitiveType>(
+    values: Vec<T::Native>,
+    nulls: Option<NullBuffer>,
+    data_type: &DataType,
+) -> PageResult<ArrayRef> {
     let array = PrimitiveArray::<T>::try_new(ScalarBuffer::from(values), nulls).map_err(arrow_fault)?;
     Ok(Arc::new(array.with_data_type(data_type.clone())))
 }
@@ -89,11 +94,20 @@ fn arrow_fault(error: arrow_schema::ArrowError) -> PageFault {
     PageFault::Corrupt(error.to_string())
 }
 
-fn from_i32<T: ArrowPrimitiveType>(values: &[i32], nulls: Option<NullBuffer>, data_type: &DataType, narrow: impl Fn(i32) -> T::Native) -> PageResult<ArrayRef> {
+fn from_i32<T: ArrowPrimitiveType>(
+    values: &[i32],
+    nulls: Option<NullBuffer>,
+    data_type: &DataType,
+    narrow: impl Fn(i32) -> T::Native,
+) -> PageResult<ArrayRef> {
     primitive::<T>(values.iter().map(|value| narrow(*value)).collect(), nulls, data_type)
 }
 
-fn from_i64<T: ArrowPrimitiveType<Native = i64>>(values: Vec<i64>, nulls: Option<NullBuffer>, data_type: &DataType) -> PageResult<ArrayRef> {
+fn from_i64<T: ArrowPrimitiveType<Native = i64>>(
+    values: Vec<i64>,
+    nulls: Option<NullBuffer>,
+    data_type: &DataType,
+) -> PageResult<ArrayRef> {
     primitive::<T>(values, nulls, data_type)
 }
 
@@ -121,9 +135,15 @@ pub(crate) fn to_array(values: Values, nulls: Option<NullBuffer>, data_type: &Da
         (Values::Int64(v), DataType::Int64) => from_i64::<Int64Type>(v, nulls, data_type),
         (Values::Int64(v), DataType::Time64(Microsecond)) => from_i64::<Time64MicrosecondType>(v, nulls, data_type),
         (Values::Int64(v), DataType::Time64(Nanosecond)) => from_i64::<Time64NanosecondType>(v, nulls, data_type),
-        (Values::Int64(v), DataType::Timestamp(Millisecond, _)) => from_i64::<TimestampMillisecondType>(v, nulls, data_type),
-        (Values::Int64(v), DataType::Timestamp(Microsecond, _)) => from_i64::<TimestampMicrosecondType>(v, nulls, data_type),
-        (Values::Int64(v), DataType::Timestamp(Nanosecond, _)) => from_i64::<TimestampNanosecondType>(v, nulls, data_type),
+        (Values::Int64(v), DataType::Timestamp(Millisecond, _)) => {
+            from_i64::<TimestampMillisecondType>(v, nulls, data_type)
+        }
+        (Values::Int64(v), DataType::Timestamp(Microsecond, _)) => {
+            from_i64::<TimestampMicrosecondType>(v, nulls, data_type)
+        }
+        (Values::Int64(v), DataType::Timestamp(Nanosecond, _)) => {
+            from_i64::<TimestampNanosecondType>(v, nulls, data_type)
+        }
         (Values::Int64(v), DataType::UInt64) => {
             primitive::<UInt64Type>(v.into_iter().map(i64::cast_unsigned).collect(), nulls, data_type)
         }
@@ -187,7 +207,9 @@ pub(crate) fn from_array(array: &dyn Array, kind: Kind) -> PageResult<Option<Val
         }
         (Kind::Int32, DataType::Int32) => Values::Int32(natives::<Int32Type, _>(array, valid, |v| v)),
         (Kind::Int32, DataType::Date32) => Values::Int32(natives::<Date32Type, _>(array, valid, |v| v)),
-        (Kind::Int32, DataType::Time32(Millisecond)) => Values::Int32(natives::<Time32MillisecondType, _>(array, valid, |v| v)),
+        (Kind::Int32, DataType::Time32(Millisecond)) => {
+            Values::Int32(natives::<Time32MillisecondType, _>(array, valid, |v| v))
+        }
         (Kind::Int32, DataType::Int8) => Values::Int32(natives::<Int8Type, _>(array, valid, i32::from)),
         (Kind::Int32, DataType::Int16) => Values::Int32(natives::<Int16Type, _>(array, valid, i32::from)),
         (Kind::Int32, DataType::UInt8) => Values::Int32(natives::<UInt8Type, _>(array, valid, i32::from)),
@@ -196,15 +218,21 @@ pub(crate) fn from_array(array: &dyn Array, kind: Kind) -> PageResult<Option<Val
         (Kind::Int32, DataType::Decimal128(..)) => Values::Int32(decimals(array, valid)?),
         (Kind::Int64, DataType::Int64) => Values::Int64(natives::<Int64Type, _>(array, valid, |v| v)),
         (Kind::Int64, DataType::UInt64) => Values::Int64(natives::<UInt64Type, _>(array, valid, u64::cast_signed)),
-        (Kind::Int64, DataType::Time64(Microsecond)) => Values::Int64(natives::<Time64MicrosecondType, _>(array, valid, |v| v)),
-        (Kind::Int64, DataType::Time64(Nanosecond)) => Values::Int64(natives::<Time64NanosecondType, _>(array, valid, |v| v)),
+        (Kind::Int64, DataType::Time64(Microsecond)) => {
+            Values::Int64(natives::<Time64MicrosecondType, _>(array, valid, |v| v))
+        }
+        (Kind::Int64, DataType::Time64(Nanosecond)) => {
+            Values::Int64(natives::<Time64NanosecondType, _>(array, valid, |v| v))
+        }
         (Kind::Int64, DataType::Timestamp(Millisecond, _)) => {
             Values::Int64(natives::<TimestampMillisecondType, _>(array, valid, |v| v))
         }
         (Kind::Int64, DataType::Timestamp(Microsecond, _)) => {
             Values::Int64(natives::<TimestampMicrosecondType, _>(array, valid, |v| v))
         }
-        (Kind::Int64, DataType::Timestamp(Nanosecond, _)) => Values::Int64(natives::<TimestampNanosecondType, _>(array, valid, |v| v)),
+        (Kind::Int64, DataType::Timestamp(Nanosecond, _)) => {
+            Values::Int64(natives::<TimestampNanosecondType, _>(array, valid, |v| v))
+        }
         (Kind::Int64, DataType::Decimal128(..)) => Values::Int64(decimals(array, valid)?),
         (Kind::Float, DataType::Float32) => Values::Float(natives::<Float32Type, _>(array, valid, |v| v)),
         (Kind::Double, DataType::Float64) => Values::Double(natives::<Float64Type, _>(array, valid, |v| v)),
@@ -233,7 +261,11 @@ pub(crate) fn from_array(array: &dyn Array, kind: Kind) -> PageResult<Option<Val
     }))
 }
 
-fn natives<T: ArrowPrimitiveType, U: Copy + Default>(array: &dyn Array, valid: Option<&[u8]>, widen: impl Fn(T::Native) -> U) -> Vec<U> {
+fn natives<T: ArrowPrimitiveType, U: Copy + Default>(
+    array: &dyn Array,
+    valid: Option<&[u8]>,
+    widen: impl Fn(T::Native) -> U,
+) -> Vec<U> {
     let values = array.as_primitive::<T>().values();
     match valid {
         None => values.iter().map(|value| widen(*value)).collect(),
@@ -262,7 +294,8 @@ mod tests {
 
     #[test]
     fn arrays_come_back() {
-        let decimal = Decimal128Array::from(vec![Some(-1), None, Some(1_234_567)]).with_precision_and_scale(20, 2).unwrap();
+        let decimal =
+            Decimal128Array::from(vec![Some(-1), None, Some(1_234_567)]).with_precision_and_scale(20, 2).unwrap();
         let cases: Vec<(ArrayRef, Kind)> = vec![
             (Arc::new(Int8Array::from(vec![Some(-3), None, Some(5)])), Kind::Int32),
             (Arc::new(UInt32Array::from(vec![u32::MAX, 0])), Kind::Int32),

@@ -118,7 +118,9 @@ pub(crate) fn convert_chunk(chunk: Chunk, conversion: &Conversion) -> PageResult
         let rows = segment.rows;
         let (body, failed) = match segment.body {
             Body::Ids(ids) => {
-                let failed = failed_entries.as_ref().map(|entries| ids.iter().map(|id| entries[*id as usize]).collect::<Vec<u8>>());
+                let failed = failed_entries
+                    .as_ref()
+                    .map(|entries| ids.iter().map(|id| entries[*id as usize]).collect::<Vec<u8>>());
                 (Body::Ids(ids), failed.filter(|failed| failed.contains(&1)))
             }
             Body::Plain(values) => {
@@ -133,7 +135,9 @@ pub(crate) fn convert_chunk(chunk: Chunk, conversion: &Conversion) -> PageResult
                 None => all.extend_from_slice(&failed),
                 Some(valid) => {
                     let mut next = failed.iter();
-                    all.extend(valid.iter().map(|level| if *level == 1 { next.next().copied().unwrap_or(0) } else { 0 }));
+                    all.extend(
+                        valid.iter().map(|level| if *level == 1 { next.next().copied().unwrap_or(0) } else { 0 }),
+                    );
                 }
             }
         }

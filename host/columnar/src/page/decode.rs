@@ -11,7 +11,7 @@ use super::values::{Kind, Values};
 use bytes::Bytes;
 use parquet::file::metadata::ColumnChunkMetaData;
 
-/// Ids for which room is made before the first page was seen; the footer's row count is not trusted with more.
+/// Rows for which room is made before the first page was seen; the footer's row count is not trusted with more.
 const FIRST_ROWS: usize = 1 << 20;
 
 /// Rows of one column whose values are all ids, or all values.
@@ -34,14 +34,6 @@ pub(crate) enum Body {
 impl Segment {
     pub(crate) fn new(body: Body) -> Self {
         Self { rows: 0, valid: None, body }
-    }
-
-    /// Rows that are not null.
-    pub(crate) fn dense_len(&self) -> usize {
-        match &self.body {
-            Body::Ids(ids) => ids.len(),
-            Body::Plain(values) => values.len(),
-        }
     }
 
     /// Adds `rows` rows; `levels` as [`Segment::valid`].
@@ -131,11 +123,25 @@ impl<'a> ChunkDecoder<'a> {
     ///
     /// # Errors
     /// When the codec cannot be set up.
-    pub(crate) fn try_new(chunk: Bytes, metadata: &'a ColumnChunkMetaData, rows: usize, utf8: bool) -> PageResult<Option<Self>> {
+    pub(crate) fn try_new(
+        chunk: Bytes,
+        metadata: &'a ColumnChunkMetaData,
+        rows: usize,
+        utf8: bool,
+    ) -> PageResult<Option<Self>> {
         let (true, Some(kind)) = (may_decode(metadata), Kind::of(metadata.column_descr())) else { return Ok(None) };
         let Some(source) = PageSource::try_new(chunk, metadata, rows)? else { return Ok(None) };
         let optional = metadata.column_descr().max_def_level() == 1;
-        Ok(Some(Self { source, kind, optional, utf8, rows_left: rows, data_seen: false, dictionary: None, pending: None }))
+        Ok(Some(Self {
+            source,
+            kind,
+            optional,
+            utf8,
+            rows_left: rows,
+            data_seen: false,
+            dictionary: None,
+            pending: None,
+        }))
     }
 
     /// The dictionary, once a data page with ids was announced.
@@ -152,7 +158,9 @@ impl<'a> ChunkDecoder<'a> {
             if let Some((_, page)) = &self.pending {
                 return Ok(match page.encoding {
                     PageEncoding::Dictionary if self.dictionary.is_some() => Next::Ids,
-                    PageEncoding::Dictionary => return corrupt("a page refers to a dictionary that the column chunk lacks"),
+                    PageEncoding::Dictionary => {
+                        return corrupt("a page refers to a dictionary that the column chunk lacks");
+                    }
                     PageEncoding::Plain => Next::Plain,
                     PageEncoding::Rle if self.kind == Kind::Boolean => Next::Plain,
                     PageEncoding::Rle | PageEncoding::Other => Next::Unknown,
@@ -173,7 +181,8 @@ impl<'a> ChunkDecoder<'a> {
                     if self.data_seen || self.dictionary.is_some() {
                         return corrupt("a column chunk has a dictionary page in the wrong place");
                     }
-                    if !matches!(encoding, PageEncoding::Plain | PageEncoding::Dictionary) || self.kind == Kind::Boolean {
+                    if !matches!(encoding, PageEncoding::Plain | PageEncoding::Dictionary) || self.kind == Kind::Boolean
+                    {
                         return Ok(Next::Unknown);
                     }
                     let content = self.source.content(&header, 0, true, scratch)?;
@@ -248,7 +257,9 @@ impl<'a> ChunkDecoder<'a> {
         }
         match page.encoding {
             PageEncoding::Dictionary if dense > 0 => {
-                let Some((width, runs)) = values.split_first() else { return corrupt("a page of ids lacks their width") };
+                let Some((width, runs)) = values.split_first() else {
+                    return corrupt("a page of ids lacks their width");
+                };
                 self.check_id(rle::highest(runs, *width, dense)?)?;
             }
             PageEncoding::Dictionary => {}
@@ -296,7 +307,13 @@ impl<'a> ChunkDecoder<'a> {
 ///
 /// # Errors
 /// When the chunk is damaged.
-pub(crate) fn decode_chunk(chunk: Bytes, metadata: &ColumnChunkMetaData, rows: usize, utf8: bool, scratch: &mut Scratch) -> PageResult<Option<Chunk>> {
+pub(crate) fn decode_chunk(
+    chunk: Bytes,
+    metadata: &ColumnChunkMetaData,
+    rows: usize,
+    utf8: bool,
+    scratch: &mut Scratch,
+) -> PageResult<Option<Chunk>> {
     let Some(mut decoder) = ChunkDecoder::try_new(chunk, metadata, rows, utf8)? else { return Ok(None) };
     let mut segments: Vec<Segment> = Vec::new();
     loop {
@@ -307,7 +324,12 @@ pub(crate) fn decode_chunk(chunk: Bytes, metadata: &ColumnChunkMetaData, rows: u
             Next::Unknown => return Ok(None),
         };
         if segments.last().is_none_or(|last| last.holds_ids() != ids) {
-            let body = if ids { Body::Ids(Vec::with_capacity(decoder.rows_left.min(FIRST_ROWS))) } else { Body::Plain(Values::new(decoder.kind)) };
+            let room = decoder.rows_left.min(FIRST_ROWS);
+            let body = if ids {
+                Body::Ids(Vec::with_capacity(room))
+            } else {
+                Body::Plain(Values::with_room(decoder.kind, room))
+            };
             segments.push(Segment::new(body));
         }
         if let Some(segment) = segments.last_mut() {

@@ -111,13 +111,23 @@ struct KeptDictionary {
 }
 
 impl KeptDictionary {
-    fn write(entries: &Values, conversion: &Conversion, writer: &mut ChunkWriter, scratch: &mut Scratch) -> PageResult<Self> {
+    fn write(
+        entries: &Values,
+        conversion: &Conversion,
+        writer: &mut ChunkWriter,
+        scratch: &mut Scratch,
+    ) -> PageResult<Self> {
         let converted = conversion.apply(entries)?;
         if converted.values.len() > 0 {
             writer.dictionary(&converted.values, None, scratch)?;
         }
         let entries = converted.values;
-        Ok(Self { failed: converted.failed, used: vec![0; entries.len()], width: rle::width_for(entries.len()), entries })
+        Ok(Self {
+            failed: converted.failed,
+            used: vec![0; entries.len()],
+            width: rle::width_for(entries.len()),
+            entries,
+        })
     }
 
     fn mark(&mut self, ids: &[u32]) {
@@ -213,7 +223,12 @@ pub(crate) fn encode_chunk(
 }
 
 /// One partition that keeps the dictionary as it is.
-fn encode_whole(entries: &Values, routed: &[Routed<'_>], writer: &mut ChunkWriter, scratch: &mut Scratch) -> PageResult<Bounds> {
+fn encode_whole(
+    entries: &Values,
+    routed: &[Routed<'_>],
+    writer: &mut ChunkWriter,
+    scratch: &mut Scratch,
+) -> PageResult<Bounds> {
     let mut bounds = Bounds::new(writer.column(), entries.kind());
     let mut used = vec![0u8; entries.len()];
     if !used.is_empty() {

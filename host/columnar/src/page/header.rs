@@ -20,11 +20,25 @@ pub(crate) struct PageHeader {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PageKind {
-    Dictionary { values: usize, encoding: PageEncoding },
+    Dictionary {
+        values: usize,
+        encoding: PageEncoding,
+    },
     /// Version 1: levels are part of the compressed bytes.
-    Data { values: usize, encoding: PageEncoding, definition: PageEncoding },
+    Data {
+        values: usize,
+        encoding: PageEncoding,
+        definition: PageEncoding,
+    },
     /// Version 2: levels stand uncompressed in front.
-    DataV2 { values: usize, nulls: usize, encoding: PageEncoding, definition_bytes: usize, repetition_bytes: usize, compressed: bool },
+    DataV2 {
+        values: usize,
+        nulls: usize,
+        encoding: PageEncoding,
+        definition_bytes: usize,
+        repetition_bytes: usize,
+        compressed: bool,
+    },
     /// An index page; readers step over it.
     Index,
 }
@@ -77,7 +91,8 @@ pub(crate) fn read(bytes: &[u8]) -> PageResult<PageHeader> {
             (_, kind) => thrift.skip(kind, 0)?,
         }
     }
-    let (Some(page_type), Some(uncompressed_bytes), Some(compressed_bytes)) = (page_type, uncompressed, compressed) else {
+    let (Some(page_type), Some(uncompressed_bytes), Some(compressed_bytes)) = (page_type, uncompressed, compressed)
+    else {
         return corrupt("a page header lacks its type or its sizes");
     };
     let kind = match (page_type, data, dictionary, data_v2) {
@@ -258,9 +273,8 @@ mod tests {
     use super::*;
 
     /// type 0, sizes 300 and 100, data page header {values 50, RLE_DICTIONARY, RLE, RLE, statistics {null count 3}}.
-    const DATA: [u8; 22] = [
-        0x15, 0, 0x15, 0xd8, 0x04, 0x15, 0xc8, 0x01, 0x2c, 0x15, 100, 0x15, 16, 0x15, 6, 0x15, 6, 0x1c, 0x36, 6, 0, 0,
-    ];
+    const DATA: [u8; 22] =
+        [0x15, 0, 0x15, 0xd8, 0x04, 0x15, 0xc8, 0x01, 0x2c, 0x15, 100, 0x15, 16, 0x15, 6, 0x15, 6, 0x1c, 0x36, 6, 0, 0];
 
     fn data_header() -> Vec<u8> {
         let mut bytes = DATA.to_vec();

@@ -1,10 +1,11 @@
 //! Decoded pages to Arrow arrays, for the columns that somebody asks for and only the rows asked for.
 
 use super::arrow::{null_buffer, to_array};
+use super::byte_values::{ByteValues, FixedValues};
 use super::decode::{Body, Chunk};
 use super::fault::PageResult;
 use super::select::count_ones;
-use super::values::{ByteValues, FixedValues, Values};
+use super::values::Values;
 use arrow_array::ArrayRef;
 use arrow_schema::DataType;
 use std::ops::Range;
@@ -63,7 +64,12 @@ fn empty_like(chunk: &Chunk) -> Values {
 }
 
 /// One value per level: where the level is 1 the next of the dense values (after `skipped`), else a filler.
-pub(crate) fn spread(values: &Values, ids: Option<&[u32]>, levels: Option<&[u8]>, skipped: usize) -> PageResult<Values> {
+pub(crate) fn spread(
+    values: &Values,
+    ids: Option<&[u32]>,
+    levels: Option<&[u8]>,
+    skipped: usize,
+) -> PageResult<Values> {
     fn numbers<T: Copy + Default>(values: &[T], ids: Option<&[u32]>, levels: &[u8], skipped: usize) -> Vec<T> {
         let mut next = skipped;
         let mut take = |level: &u8| {

@@ -10,6 +10,7 @@
 //! Which columns and rows (`transcode`), footers and row groups (`file_writer`), names of files and columns in messages (the caller of this module).
 
 pub(crate) mod arrow;
+mod byte_values;
 pub(crate) mod constant;
 pub(crate) mod convert;
 pub(crate) mod decode;

@@ -33,8 +33,11 @@ pub(crate) fn encode_arrays(
     scratch: &mut Scratch,
 ) -> PageResult<Option<Vec<Option<EncodedChunk>>>> {
     let Some(kind) = Kind::of(column) else { return Ok(None) };
-    let mut parts: Vec<Part> =
-        routing.counts().iter().map(|rows| Part { rows: 0, room: *rows, levels: None, values: Values::new(kind) }).collect();
+    let mut parts: Vec<Part> = routing
+        .counts()
+        .iter()
+        .map(|rows| Part { rows: 0, room: *rows, levels: None, values: Values::new(kind) })
+        .collect();
     let mut row = 0;
     for array in slices {
         let Some(rows_mover) = routing.mover(row, array.len()) else {
@@ -117,15 +120,23 @@ fn dictionary(values: &Values) -> Option<(Vec<u32>, Vec<u32>)> {
         Values::Boolean(_) => None,
         Values::Int32(v) => distinct(len, 4, |at| v[at] as u32 as u64, |a, b| v[a] == v[b], |bits| mix(bits, seed)),
         Values::Int64(v) => distinct(len, 8, |at| v[at] as u64, |a, b| v[a] == v[b], |bits| mix(bits, seed)),
-        Values::Float(v) => {
-            distinct(len, 4, |at| u64::from(v[at].to_bits()), |a, b| v[a].to_bits() == v[b].to_bits(), |bits| mix(bits, seed))
+        Values::Float(v) => distinct(
+            len,
+            4,
+            |at| u64::from(v[at].to_bits()),
+            |a, b| v[a].to_bits() == v[b].to_bits(),
+            |bits| mix(bits, seed),
+        ),
+        Values::Double(v) => {
+            distinct(len, 8, |at| v[at].to_bits(), |a, b| v[a].to_bits() == v[b].to_bits(), |bits| mix(bits, seed))
         }
-        Values::Double(v) => distinct(len, 8, |at| v[at].to_bits(), |a, b| v[a].to_bits() == v[b].to_bits(), |bits| mix(bits, seed)),
         Values::Bytes(v) => {
             let mean = v.plain_bytes() / len.max(1);
             distinct(len, mean, |at| hash_bytes(v.get(at), seed), |a, b| v.get(a) == v.get(b), |bits| bits)
         }
-        Values::Fixed(v) => distinct(len, v.width, |at| hash_bytes(v.get(at), seed), |a, b| v.get(a) == v.get(b), |bits| bits),
+        Values::Fixed(v) => {
+            distinct(len, v.width, |at| hash_bytes(v.get(at), seed), |a, b| v.get(a) == v.get(b), |bits| bits)
+        }
     }
 }
 
@@ -138,7 +149,8 @@ fn hash_bytes(bytes: &[u8], seed: u64) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut tail = [0u8; 8];
     tail[..rest.len()].copy_from_slice(rest);
-    let hash = words.iter().fold(mix(bytes.len() as u64, seed), |hash, word| mix(hash ^ u64::from_le_bytes(*word), seed));
+    let hash =
+        words.iter().fold(mix(bytes.len() as u64, seed), |hash, word| mix(hash ^ u64::from_le_bytes(*word), seed));
     mix(hash ^ u64::from_le_bytes(tail), seed)
 }
 
@@ -214,7 +226,7 @@ mod tests {
 
     #[test]
     fn text_of_every_length_is_told_apart() {
-        let mut values = super::super::values::ByteValues::default();
+        let mut values = super::super::byte_values::ByteValues::default();
         for round in 0..3 {
             for len in 0..40usize {
                 values.push(&vec![b'x'; len]).unwrap();

@@ -229,12 +229,12 @@ fn load(block: &[u8], at: usize) -> u64 {
 
 /// Eight values of `W` bits from the start of `block`, which holds at least `W + 8` bytes.
 #[inline(always)]
-fn unpack_group<const W: usize>(block: &[u8], eight: &mut [u32]) {
+fn unpack_group<const W: usize>(block: &[u8], eight: &mut [u32; 8]) {
     let mask = ((1u64 << W) - 1) as u32;
     if W <= 8 {
         let word = load(block, 0);
-        for i in 0..8 {
-            eight[i] = (word >> (i * W)) as u32 & mask;
+        for (i, value) in eight.iter_mut().enumerate() {
+            *value = (word >> (i * W)) as u32 & mask;
         }
     } else if W <= 16 {
         let low = load(block, 0);
@@ -254,11 +254,11 @@ fn unpack<const W: usize>(bytes: &[u8], out: &mut [u32]) {
     let groups = out.len() / 8;
     let quick = if bytes.len() >= W + 8 { ((bytes.len() - 8) / W).min(groups) } else { 0 };
     let (head, tail) = out.split_at_mut(quick * 8);
-    for (group, eight) in head.chunks_exact_mut(8).enumerate() {
+    for (group, eight) in head.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         unpack_group::<W>(&bytes[group * W..][..W + 8], eight);
     }
     // The last groups stand too near the end of the page for eight-byte loads.
-    for (group, eight) in tail.chunks_exact_mut(8).enumerate() {
+    for (group, eight) in tail.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let rest = bytes.get((quick + group) * W..).unwrap_or_default();
         let mut block = [0u8; 48];
         let len = rest.len().min(W);

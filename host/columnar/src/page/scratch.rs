@@ -165,7 +165,13 @@ impl<'a> PageSource<'a> {
 
     /// Inflates the content of the page whose header was read last. `level_bytes`: what stands uncompressed in front
     /// (version 2 pages), and whether the rest is compressed.
-    pub(crate) fn content(&mut self, header: &PageHeader, level_bytes: usize, packed: bool, scratch: &mut Scratch) -> PageResult<PageBytes> {
+    pub(crate) fn content(
+        &mut self,
+        header: &PageHeader,
+        level_bytes: usize,
+        packed: bool,
+        scratch: &mut Scratch,
+    ) -> PageResult<PageBytes> {
         let body = self.chunk.slice(self.at..self.at + header.compressed_bytes);
         self.at += header.compressed_bytes;
         if level_bytes > body.len() || level_bytes > header.uncompressed_bytes {
@@ -173,18 +179,25 @@ impl<'a> PageSource<'a> {
         }
         if let Some(reader) = &mut self.foreign {
             let buffer = match reader.get_next_page()? {
-                Some(Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } | Page::DictionaryPage { buf, .. }) => buf,
+                Some(Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } | Page::DictionaryPage { buf, .. }) => {
+                    buf
+                }
                 None => return corrupt("a page is missing"),
             };
             if level_bytes > buffer.len() {
                 return corrupt("the levels of a page are longer than the page");
             }
-            return Ok(PageBytes { levels: buffer.slice(..level_bytes), values: Payload::Shared(buffer.slice(level_bytes..)) });
+            return Ok(PageBytes {
+                levels: buffer.slice(..level_bytes),
+                values: Payload::Shared(buffer.slice(level_bytes..)),
+            });
         }
         let levels = body.slice(..level_bytes);
         let rest = body.slice(level_bytes..);
         let values = match self.metadata.compression() {
-            Compression::ZSTD(_) if packed => Payload::Inflated(scratch.inflate(&rest, header.uncompressed_bytes - level_bytes)?),
+            Compression::ZSTD(_) if packed => {
+                Payload::Inflated(scratch.inflate(&rest, header.uncompressed_bytes - level_bytes)?)
+            }
             _ => Payload::Shared(rest),
         };
         Ok(PageBytes { levels, values })

@@ -160,7 +160,8 @@ impl Mover<'_> {
                     })
                     .collect();
                 let (places, levels) = (self.apply(&places), self.apply(valid));
-                let counts: Vec<usize> = self.bounds.windows(2).map(|ends| count_ones(&levels[ends[0]..ends[1]])).collect();
+                let counts: Vec<usize> =
+                    self.bounds.windows(2).map(|ends| count_ones(&levels[ends[0]..ends[1]])).collect();
                 debug_assert_eq!(places.len(), order.len());
                 Mover { way: Way::Order(Cow::Owned(compact(&places, &levels))), bounds: Cow::Owned(bounds(&counts)) }
             }
@@ -245,10 +246,16 @@ mod tests {
                         let wanted: Vec<u32> = wanted.into_iter().filter(present).collect();
                         assert_eq!(moved_dense[dense.range(partition)], wanted[..]);
                     }
-                    assert_eq!(*all.order(values.len()), moved.iter().map(|row| row - first as u32).collect::<Vec<_>>());
+                    assert_eq!(
+                        *all.order(values.len()),
+                        moved.iter().map(|row| row - first as u32).collect::<Vec<_>>()
+                    );
                 }
                 let kept = codes.iter().filter(|code| **code > 0).count();
-                assert_eq!((routing.kept(), routing.counts().iter().sum::<usize>(), routing.rows()), (kept, kept, rows));
+                assert_eq!(
+                    (routing.kept(), routing.counts().iter().sum::<usize>(), routing.rows()),
+                    (kept, kept, rows)
+                );
             }
         }
     }

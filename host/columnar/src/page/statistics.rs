@@ -58,12 +58,14 @@ impl Bounds {
             Values::Boolean(v) => self.ints(v[range].iter().map(|v| i64::from(*v))),
             Values::Int32(v) => {
                 let flip = self.flip32();
-                let (min, max) = v[range].iter().fold((i32::MAX, i32::MIN), |(min, max), v| (min.min(v ^ flip), max.max(v ^ flip)));
+                let (min, max) =
+                    v[range].iter().fold((i32::MAX, i32::MIN), |(min, max), v| (min.min(v ^ flip), max.max(v ^ flip)));
                 self.ints([i64::from(min), i64::from(max)].into_iter());
             }
             Values::Int64(v) => {
                 let flip = self.flip64();
-                let (min, max) = v[range].iter().fold((i64::MAX, i64::MIN), |(min, max), v| (min.min(v ^ flip), max.max(v ^ flip)));
+                let (min, max) =
+                    v[range].iter().fold((i64::MAX, i64::MIN), |(min, max), v| (min.min(v ^ flip), max.max(v ^ flip)));
                 self.ints([min, max].into_iter());
             }
             Values::Float(v) => self.doubles(v[range].iter().map(|v| f64::from(*v))),
@@ -139,7 +141,9 @@ impl Bounds {
         macro_rules! statistics {
             ($bounds:expr) => {{
                 let (min, max) = $bounds.unzip();
-                ValueStatistics::new(min, max, None, Some(nulls), false).with_backwards_compatible_min_max(signed).into()
+                ValueStatistics::new(min, max, None, Some(nulls), false)
+                    .with_backwards_compatible_min_max(signed)
+                    .into()
             }};
         }
         let ints = match self.found {
@@ -220,7 +224,11 @@ mod tests {
         for (values, wanted) in cases {
             let Statistics::Double(found) = bounds(&double, &Values::Double(values.to_vec())) else { panic!("kind") };
             let bits = |(min, max): (f64, f64)| (min.to_bits(), max.to_bits());
-            assert_eq!(found.min_opt().copied().zip(found.max_opt().copied()).map(bits), wanted.map(bits), "{values:?}");
+            assert_eq!(
+                found.min_opt().copied().zip(found.max_opt().copied()).map(bits),
+                wanted.map(bits),
+                "{values:?}"
+            );
         }
     }
 
@@ -230,7 +238,7 @@ mod tests {
         let Statistics::Int32(found) = bounds(&unsigned, &Values::Int32(vec![-1, 5])) else { panic!("kind") };
         assert_eq!((found.min_opt(), found.max_opt()), (Some(&5), Some(&-1)));
         let decimal = column(Type::FIXED_LEN_BYTE_ARRAY, Some(LogicalType::Decimal { scale: 0, precision: 4 }), 2);
-        let values = super::super::values::FixedValues { width: 2, data: vec![0xff, 0xff, 0, 1, 0x80, 0] };
+        let values = super::super::byte_values::FixedValues { width: 2, data: vec![0xff, 0xff, 0, 1, 0x80, 0] };
         let Statistics::FixedLenByteArray(found) = bounds(&decimal, &Values::Fixed(values)) else { panic!("kind") };
         assert_eq!(found.min_opt().unwrap().data(), [0x80, 0]);
         assert_eq!(found.max_opt().unwrap().data(), [0, 1]);

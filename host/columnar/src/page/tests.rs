@@ -10,8 +10,9 @@ use super::writer::EncodedChunk;
 use super::{encode, materialise, new_column, verify_chunk};
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float32Array,
+    Float64Array, Int16Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt32Array, UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
@@ -134,7 +135,9 @@ fn chunk_bytes(file: &Bytes, metadata: &ArrowReaderMetadata, group: usize, colum
 /// Puts encoded chunks into a file, one row group for each entry.
 fn assemble(groups: Vec<Vec<EncodedChunk>>, schema: &SchemaRef) -> Bytes {
     let parquet = ArrowSchemaConverter::new().convert(schema).unwrap();
-    let mut writer = SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), Arc::new(WriterProperties::default())).unwrap();
+    let mut writer =
+        SerializedFileWriter::new(Vec::new(), parquet.root_schema_ptr(), Arc::new(WriterProperties::default()))
+            .unwrap();
     for chunks in groups {
         let mut group = writer.next_row_group().unwrap();
         for (bytes, close) in chunks {
@@ -161,10 +164,14 @@ fn assert_same(found: &RecordBatch, wanted: &RecordBatch, what: &str) {
 fn assert_bounds(file: &Bytes, what: &str) {
     let metadata = open(file);
     let schema = metadata.schema().clone();
-    let exact = WriterProperties::builder().set_statistics_truncate_length(None).set_max_row_group_row_count(Some(1 << 30)).build();
+    let exact = WriterProperties::builder()
+        .set_statistics_truncate_length(None)
+        .set_max_row_group_row_count(Some(1 << 30))
+        .build();
     for group in 0..metadata.metadata().num_row_groups() {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata.clone());
-        let batches: Vec<RecordBatch> = builder.with_row_groups(vec![group]).build().unwrap().map(Result::unwrap).collect();
+        let batches: Vec<RecordBatch> =
+            builder.with_row_groups(vec![group]).build().unwrap().map(Result::unwrap).collect();
         let rows = arrow_select::concat::concat_batches(&schema, &batches).unwrap();
         let again = open(&write(&rows, exact.clone()));
         for column in 0..schema.fields().len() {
@@ -172,7 +179,9 @@ fn assert_bounds(file: &Bytes, what: &str) {
                 metadata.metadata().row_group(group).column(column).statistics().cloned()
             };
             let (found, wanted) = (bounds(&metadata, group).unwrap(), bounds(&again, 0).unwrap());
-            let parts = |s: &Statistics| (s.min_bytes_opt().map(<[u8]>::to_vec), s.max_bytes_opt().map(<[u8]>::to_vec), s.null_count_opt());
+            let parts = |s: &Statistics| {
+                (s.min_bytes_opt().map(<[u8]>::to_vec), s.max_bytes_opt().map(<[u8]>::to_vec), s.null_count_opt())
+            };
             assert_eq!(parts(&found), parts(&wanted), "{what}: statistics of column {column}");
         }
     }
@@ -202,7 +211,10 @@ fn layouts() -> Vec<(String, WriterProperties)> {
             };
             let name = format!("{codec:?} {version:?}");
             layouts.push((format!("{name} dictionary"), common().build()));
-            layouts.push((format!("{name} plain"), common().set_dictionary_enabled(false).set_encoding(Encoding::PLAIN).build()));
+            layouts.push((
+                format!("{name} plain"),
+                common().set_dictionary_enabled(false).set_encoding(Encoding::PLAIN).build(),
+            ));
             if at < 2 {
                 layouts.push((format!("{name} fall-back"), common().set_dictionary_page_size_limit(600).build()));
                 layouts.push((format!("{name} own choice"), common().set_dictionary_enabled(false).build()));
@@ -220,7 +232,14 @@ struct Case<'a> {
 
 impl Case<'_> {
     /// The page path for one column; `None`: it does not know it.
-    fn column(&mut self, group: usize, column: usize, field: &Field, routing: &Routing, batch: &RecordBatch) -> Option<Vec<Option<EncodedChunk>>> {
+    fn column(
+        &mut self,
+        group: usize,
+        column: usize,
+        field: &Field,
+        routing: &Routing,
+        batch: &RecordBatch,
+    ) -> Option<Vec<Option<EncodedChunk>>> {
         let metadata = self.metadata.metadata().clone();
         let chunk = metadata.row_group(group).column(column);
         let rows = metadata.row_group(group).num_rows() as usize;
@@ -237,11 +256,17 @@ impl Case<'_> {
         let first = (0..group).map(|group| metadata.row_group(group).num_rows() as usize).sum::<usize>();
         for (start, end) in [(0, rows), (rows / 3, rows / 2), (rows, rows)] {
             let array = materialise::array(&converted.chunk, start..end, field.data_type()).unwrap();
-            assert_eq!(&array, &batch.column(column).slice(first + start, end - start), "column {column}, rows {start}..{end}");
+            assert_eq!(
+                &array,
+                &batch.column(column).slice(first + start, end - start),
+                "column {column}, rows {start}..{end}"
+            );
         }
         if encode::keeps_dictionary(routing) {
             let mut decoder = ChunkDecoder::try_new(bytes, chunk, rows, utf8).unwrap().unwrap();
-            let streamed = encode::transcode(&mut decoder, &conversion, routing, &target, 4096, &mut self.scratch).unwrap().unwrap();
+            let streamed = encode::transcode(&mut decoder, &conversion, routing, &target, 4096, &mut self.scratch)
+                .unwrap()
+                .unwrap();
             return Some(vec![Some(streamed)]);
         }
         Some(encode::encode_chunk(&converted.chunk, routing, &target, 4096, &mut self.scratch).unwrap())
@@ -249,7 +274,14 @@ impl Case<'_> {
 }
 
 /// Filters and partitions a file by pages, and compares every row and every bound.
-fn check_file(file: &Bytes, batch: &RecordBatch, random: &mut Random, partitions: usize, kept_of_ten: usize, what: &str) -> usize {
+fn check_file(
+    file: &Bytes,
+    batch: &RecordBatch,
+    random: &mut Random,
+    partitions: usize,
+    kept_of_ten: usize,
+    what: &str,
+) -> usize {
     let mut case = Case { file, metadata: open(file), scratch: Scratch::new(1).unwrap() };
     let metadata = case.metadata.metadata().clone();
     let codes: Vec<u16> = (0..batch.num_rows())
@@ -262,12 +294,18 @@ fn check_file(file: &Bytes, batch: &RecordBatch, random: &mut Random, partitions
         let routing = Routing::new(codes[first..first + rows].to_vec(), partitions);
         let mut chunks: Vec<Vec<EncodedChunk>> = (0..partitions).map(|_| Vec::new()).collect();
         for (column, field) in batch.schema().fields().iter().enumerate() {
-            let encoded = if routing.kept() == 0 { Some(vec![None; partitions]) } else { case.column(group, column, field, &routing, batch) };
+            let encoded = if routing.kept() == 0 {
+                Some(vec![None; partitions])
+            } else {
+                case.column(group, column, field, &routing, batch)
+            };
             let encoded = encoded.unwrap_or_else(|| {
                 unknown += 1;
-                let target = ArrowSchemaConverter::new().convert(&Schema::new(vec![field.as_ref().clone()])).unwrap().column(0);
+                let target =
+                    ArrowSchemaConverter::new().convert(&Schema::new(vec![field.as_ref().clone()])).unwrap().column(0);
                 let whole = batch.column(column).slice(first, rows);
-                let slices: Vec<ArrayRef> = (0..rows).step_by(97).map(|at| whole.slice(at, 97.min(rows - at))).collect();
+                let slices: Vec<ArrayRef> =
+                    (0..rows).step_by(97).map(|at| whole.slice(at, 97.min(rows - at))).collect();
                 new_column::encode_arrays(&slices, &routing, &target, &mut case.scratch).unwrap().unwrap()
             });
             for (part, encoded) in chunks.iter_mut().zip(encoded) {
@@ -326,10 +364,18 @@ fn encodings_that_are_not_known_say_so() {
 #[test]
 fn casts_go_through_the_dictionary_and_name_the_rows_that_fail() {
     let mut scratch = Scratch::new(1).unwrap();
-    let wide: Int64Array = (0..3000i64).map(|row| (row % 7 != 3).then_some(if row % 100 == 1 { 1 << 40 } else { row % 50 })).collect();
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, true)])), vec![Arc::new(wide.clone())]).unwrap();
+    let wide: Int64Array =
+        (0..3000i64).map(|row| (row % 7 != 3).then_some(if row % 100 == 1 { 1 << 40 } else { row % 50 })).collect();
+    let batch = RecordBatch::try_new(
+        Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, true)])),
+        vec![Arc::new(wide.clone())],
+    )
+    .unwrap();
     for dictionary in [true, false] {
-        let file = write(&batch, WriterProperties::builder().set_dictionary_enabled(dictionary).set_encoding(Encoding::PLAIN).build());
+        let file = write(
+            &batch,
+            WriterProperties::builder().set_dictionary_enabled(dictionary).set_encoding(Encoding::PLAIN).build(),
+        );
         let metadata = open(&file);
         let chunk = metadata.metadata().row_group(0).column(0);
         let bytes = chunk_bytes(&file, &metadata, 0, 0);
@@ -339,14 +385,18 @@ fn casts_go_through_the_dictionary_and_name_the_rows_that_fail() {
         let failed = converted.failed_rows.unwrap();
         let wanted: Vec<u8> = wide.iter().map(|value| u8::from(value.is_some_and(|value| value > 100))).collect();
         assert_eq!(failed, wanted);
-        let target = ArrowSchemaConverter::new().convert(&Schema::new(vec![Field::new("x", DataType::Int32, true)])).unwrap().column(0);
+        let target = ArrowSchemaConverter::new()
+            .convert(&Schema::new(vec![Field::new("x", DataType::Int32, true)]))
+            .unwrap()
+            .column(0);
         let codes: Vec<u16> = failed.iter().map(|failed| 1 - u16::from(*failed)).collect();
         let narrow: Int32Array = wide.iter().map(|value| value.and_then(|value| i32::try_from(value).ok())).collect();
         let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Int32, true)]));
         let narrow = filtered(&RecordBatch::try_new(schema.clone(), vec![Arc::new(narrow)]).unwrap(), &codes, 1);
         let routing = Routing::new(codes.clone(), 1);
         let mut decoder = ChunkDecoder::try_new(bytes.clone(), chunk, 3000, false).unwrap().unwrap();
-        let streamed = encode::transcode(&mut decoder, &conversion, &routing, &target, 100, &mut scratch).unwrap().unwrap();
+        let streamed =
+            encode::transcode(&mut decoder, &conversion, &routing, &target, 100, &mut scratch).unwrap().unwrap();
         assert_same(&read(&assemble(vec![vec![streamed]], &schema), &schema), &narrow, "streamed");
         let whole = encode::encode_chunk(&converted.chunk, &routing, &target, 100, &mut scratch).unwrap();
         assert_same(&read(&assemble(vec![whole.into_iter().flatten().collect()], &schema), &schema), &narrow, "whole");
@@ -371,7 +421,8 @@ fn new_columns_read_back() {
                 for (at, field) in batch.schema().fields().iter().enumerate() {
                     let schema = Arc::new(Schema::new(vec![field.as_ref().clone()]));
                     let target = ArrowSchemaConverter::new().convert(&schema).unwrap().column(0);
-                    let slices: Vec<ArrayRef> = (0..rows).step_by(5000).map(|row| batch.column(at).slice(row, 5000.min(rows - row))).collect();
+                    let slices: Vec<ArrayRef> =
+                        (0..rows).step_by(5000).map(|row| batch.column(at).slice(row, 5000.min(rows - row))).collect();
                     let encoded = new_column::encode_arrays(&slices, &routing, &target, &mut scratch).unwrap().unwrap();
                     for (partition, encoded) in encoded.into_iter().enumerate() {
                         let file = assemble(vec![vec![encoded.unwrap()]], &schema);
@@ -395,8 +446,16 @@ fn constants_read_back() {
     let cases: [(Option<Constant>, ArrayRef, DataType); 5] = [
         (Some(Constant::Date(19_723)), Arc::new(Date32Array::from(vec![19_723; rows])), DataType::Date32),
         (Some(Constant::TimestampMicros(5)), Arc::new(TimestampMicrosecondArray::from(vec![5; rows])), local),
-        (Some(Constant::TimestampMicrosUtc(5)), Arc::new(TimestampMicrosecondArray::from(vec![5; rows]).with_timezone("UTC")), utc),
-        (Some(Constant::Utf8("green.parquet".into())), Arc::new(StringArray::from(vec!["green.parquet"; rows])), DataType::Utf8),
+        (
+            Some(Constant::TimestampMicrosUtc(5)),
+            Arc::new(TimestampMicrosecondArray::from(vec![5; rows]).with_timezone("UTC")),
+            utc,
+        ),
+        (
+            Some(Constant::Utf8("green.parquet".into())),
+            Arc::new(StringArray::from(vec!["green.parquet"; rows])),
+            DataType::Utf8,
+        ),
         (None, Arc::new(Int32Array::new_null(rows)), DataType::Int32),
     ];
     for (constant, wanted, data_type) in cases {
@@ -408,7 +467,10 @@ fn constants_read_back() {
         let wanted = RecordBatch::try_new(schema.clone(), vec![wanted]).unwrap();
         assert_same(&read(&file, &schema), &wanted, "constant");
         assert_bounds(&file, "constant");
-        assert!(super::constant::encode(Some(&Constant::Utf8("x".into())), 3, &target, &mut scratch).is_ok() == (target.physical_type() == parquet::basic::Type::BYTE_ARRAY));
+        assert!(
+            super::constant::encode(Some(&Constant::Utf8("x".into())), 3, &target, &mut scratch).is_ok()
+                == (target.physical_type() == parquet::basic::Type::BYTE_ARRAY)
+        );
     }
     let required = Arc::new(Schema::new(vec![Field::new("x", DataType::Int32, false)]));
     let target = ArrowSchemaConverter::new().convert(&required).unwrap().column(0);
@@ -449,7 +511,9 @@ fn damaged_chunks_are_errors_and_never_panics() {
                 }
                 let bytes = Bytes::from(bytes);
                 let text = super::verify::is_text(chunk.column_descr());
-                let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| verify_chunk(bytes.clone(), chunk, rows, &mut scratch)));
+                let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    verify_chunk(bytes.clone(), chunk, rows, &mut scratch)
+                }));
                 if ChunkDecoder::try_new(bytes.clone(), chunk, rows, text).is_ok_and(|decoder| decoder.is_none()) {
                     continue; // The parquet crate's own decoders: the caller guards them.
                 }
@@ -476,8 +540,17 @@ fn damaged_chunks_are_errors_and_never_panics() {
                     metadata.schema().field(column).data_type(),
                 );
                 let routing = Routing::new((0..rows).map(|row| u16::from(row % 9 > 0)).collect(), 1);
-                if let (Ok(Some(mut decoder)), Some(conversion)) = (ChunkDecoder::try_new(bytes, chunk, rows, text), conversion) {
-                    let _ = encode::transcode(&mut decoder, &conversion, &routing, &chunk.column_descr_ptr(), 100, &mut scratch);
+                if let (Ok(Some(mut decoder)), Some(conversion)) =
+                    (ChunkDecoder::try_new(bytes, chunk, rows, text), conversion)
+                {
+                    let _ = encode::transcode(
+                        &mut decoder,
+                        &conversion,
+                        &routing,
+                        &chunk.column_descr_ptr(),
+                        100,
+                        &mut scratch,
+                    );
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Values of one physical Parquet type, dense (no nulls), as dictionaries and PLAIN pages hold them.
 
+use super::byte_values::{ByteValues, FixedValues};
 use super::fault::{PageFault, PageResult, corrupt};
 use super::rle;
 use super::select::Mover;
@@ -33,7 +34,9 @@ impl Kind {
             Type::FLOAT => Kind::Float,
             Type::DOUBLE => Kind::Double,
             Type::BYTE_ARRAY => Kind::Bytes,
-            Type::FIXED_LEN_BYTE_ARRAY => Kind::Fixed(usize::try_from(column.type_length()).ok().filter(|width| *width > 0)?),
+            Type::FIXED_LEN_BYTE_ARRAY => {
+                Kind::Fixed(usize::try_from(column.type_length()).ok().filter(|width| *width > 0)?)
+            }
             Type::INT96 => return None,
         })
     }
@@ -55,116 +58,6 @@ impl Kind {
             return corrupt(format!("a page of {count} values holds {} bytes", source.len()));
         }
         Ok(())
-    }
-}
-
-/// Byte strings as PLAIN writes them: each with its length in front.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ByteValues {
-    data: Vec<u8>,
-    /// Where each value's length field starts.
-    starts: Vec<u32>,
-}
-
-impl ByteValues {
-    pub(crate) fn len(&self) -> usize {
-        self.starts.len()
-    }
-
-    /// Bytes with length fields.
-    pub(crate) fn plain_bytes(&self) -> usize {
-        self.data.len()
-    }
-
-    fn encoded(&self, index: usize) -> &[u8] {
-        let start = self.starts[index] as usize;
-        let end = self.starts.get(index + 1).map_or(self.data.len(), |next| *next as usize);
-        &self.data[start..end]
-    }
-
-    /// The value without its length field.
-    pub(crate) fn get(&self, index: usize) -> &[u8] {
-        &self.encoded(index)[4..]
-    }
-
-    /// The caller sees to it that all values together stay under 4 GiB.
-    fn push_encoded(&mut self, encoded: &[u8]) {
-        self.starts.push(self.data.len() as u32);
-        self.data.extend_from_slice(encoded);
-    }
-
-    /// Appends a value.
-    ///
-    /// # Errors
-    /// When all values together pass 4 GiB.
-    pub(crate) fn push(&mut self, value: &[u8]) -> PageResult<()> {
-        self.make_room(value.len() + 4)?;
-        self.starts.push(self.data.len() as u32);
-        self.data.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        self.data.extend_from_slice(value);
-        Ok(())
-    }
-
-    fn make_room(&self, bytes: usize) -> PageResult<()> {
-        if self.data.len().saturating_add(bytes) > u32::MAX as usize {
-            return Err(PageFault::TooLarge("the text of one column chunk is more than 4 GiB".into()));
-        }
-        Ok(())
-    }
-
-    fn extend_plain(&mut self, source: &[u8], count: usize) -> PageResult<()> {
-        let (base, first) = (self.data.len(), self.starts.len());
-        self.make_room(source.len())?;
-        self.starts.reserve(count.min(source.len() / 4));
-        let mut at = 0usize;
-        for _ in 0..count {
-            let prefix = source.get(at..).and_then(|rest| rest.first_chunk::<4>());
-            let end = prefix.map(|prefix| (at + 4).saturating_add(u32::from_le_bytes(*prefix) as usize));
-            match end {
-                Some(end) if end <= source.len() => {
-                    self.starts.push((base + at) as u32);
-                    at = end;
-                }
-                _ => {
-                    self.starts.truncate(first);
-                    return corrupt(format!("a byte string reaches beyond its page of {count}"));
-                }
-            }
-        }
-        self.data.extend_from_slice(&source[..at]);
-        Ok(())
-    }
-
-    /// Checks the values from index `first` on.
-    fn check_utf8(&self, first: usize) -> PageResult<()> {
-        let Some(start) = self.starts.get(first) else { return Ok(()) };
-        // Length fields under 128 bytes are ASCII too, so one look often clears the whole page.
-        if self.data[*start as usize..].is_ascii() {
-            return Ok(());
-        }
-        for index in first..self.len() {
-            if simdutf8::basic::from_utf8(self.get(index)).is_err() {
-                return corrupt("a text value is not UTF-8");
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Values of one width in bytes, one after another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FixedValues {
-    pub width: usize,
-    pub data: Vec<u8>,
-}
-
-impl FixedValues {
-    pub(crate) fn len(&self) -> usize {
-        self.data.len() / self.width.max(1)
-    }
-
-    pub(crate) fn get(&self, index: usize) -> &[u8] {
-        &self.data[index * self.width..(index + 1) * self.width]
     }
 }
 
@@ -258,6 +151,17 @@ impl Values {
         }
     }
 
+    /// As [`Values::new`], with room for so many numbers.
+    pub(crate) fn with_room(kind: Kind, count: usize) -> Self {
+        match kind {
+            Kind::Int32 => Values::Int32(Vec::with_capacity(count)),
+            Kind::Int64 => Values::Int64(Vec::with_capacity(count)),
+            Kind::Float => Values::Float(Vec::with_capacity(count)),
+            Kind::Double => Values::Double(Vec::with_capacity(count)),
+            other => Values::new(other),
+        }
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Values::Boolean(_) => Kind::Boolean,
@@ -337,7 +241,9 @@ impl Values {
                 let end = values.starts.get(range.end).map_or(values.data.len(), |at| *at as usize);
                 out.extend_from_slice(&values.data[start..end]);
             }
-            Values::Fixed(values) => out.extend_from_slice(&values.data[range.start * values.width..range.end * values.width]),
+            Values::Fixed(values) => {
+                out.extend_from_slice(&values.data[range.start * values.width..range.end * values.width])
+            }
         }
     }
 
@@ -367,7 +273,8 @@ impl Values {
             Values::Double(values) => Values::Double(mover.apply(values)),
             Values::Bytes(values) => {
                 let order = mover.order(values.len());
-                let mut moved = ByteValues { data: Vec::with_capacity(values.data.len()), starts: Vec::with_capacity(order.len()) };
+                let mut moved =
+                    ByteValues { data: Vec::with_capacity(values.data.len()), starts: Vec::with_capacity(order.len()) };
                 order.iter().for_each(|index| moved.push_encoded(values.encoded(*index as usize)));
                 Values::Bytes(moved)
             }
@@ -419,7 +326,10 @@ impl Values {
             Values::Float(values) => Values::Float(values[range].to_vec()),
             Values::Double(values) => Values::Double(values[range].to_vec()),
             Values::Bytes(values) => {
-                let mut cut = ByteValues { data: Vec::with_capacity(self.plain_bytes(range.clone())), starts: Vec::with_capacity(range.len()) };
+                let mut cut = ByteValues {
+                    data: Vec::with_capacity(self.plain_bytes(range.clone())),
+                    starts: Vec::with_capacity(range.len()),
+                };
                 range.for_each(|index| cut.push_encoded(values.encoded(index)));
                 Values::Bytes(cut)
             }

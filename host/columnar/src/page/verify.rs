@@ -31,7 +31,12 @@ pub(crate) fn is_text(column: &ColumnDescriptor) -> bool {
 ///
 /// # Errors
 /// When a page does not read, or the rows are not as many as announced.
-pub(crate) fn verify_chunk(chunk: Bytes, metadata: &ColumnChunkMetaData, rows: usize, scratch: &mut Scratch) -> PageResult<()> {
+pub(crate) fn verify_chunk(
+    chunk: Bytes,
+    metadata: &ColumnChunkMetaData,
+    rows: usize,
+    scratch: &mut Scratch,
+) -> PageResult<()> {
     let decoder = ChunkDecoder::try_new(chunk.clone(), metadata, rows, is_text(metadata.column_descr()))?;
     let Some(mut decoder) = decoder else { return verify_foreign(chunk, metadata, rows) };
     loop {
@@ -69,7 +74,11 @@ fn read_foreign(chunk: Bytes, metadata: &ColumnChunkMetaData, rows: usize) -> Pa
     if read == rows { Ok(()) } else { corrupt(format!("a column chunk holds {read} of {rows} rows")) }
 }
 
-fn read_all<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize, sound: impl Fn(&T::T) -> bool) -> PageResult<usize> {
+fn read_all<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    rows: usize,
+    sound: impl Fn(&T::T) -> bool,
+) -> PageResult<usize> {
     let (mut values, mut definitions, mut repetitions) = (Vec::new(), Vec::new(), Vec::new());
     let mut read = 0;
     while read < rows {

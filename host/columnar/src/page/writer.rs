@@ -30,7 +30,10 @@ pub(crate) type EncodedChunk = (Bytes, ColumnCloseResult);
 #[derive(Clone, Copy)]
 pub(crate) enum Dense<'a> {
     /// Ids, each below the number of entries written with [`ChunkWriter::dictionary`].
-    Ids { ids: &'a [u32], width: u8 },
+    Ids {
+        ids: &'a [u32],
+        width: u8,
+    },
     Plain(&'a Values, usize),
 }
 
@@ -83,7 +86,12 @@ impl ChunkWriter {
     }
 
     /// Writes the dictionary page: all entries, or those at `ids`. Comes before any data page, and not at all when there are no entries.
-    pub(crate) fn dictionary(&mut self, entries: &Values, ids: Option<&[u32]>, scratch: &mut Scratch) -> PageResult<()> {
+    pub(crate) fn dictionary(
+        &mut self,
+        entries: &Values,
+        ids: Option<&[u32]>,
+        scratch: &mut Scratch,
+    ) -> PageResult<()> {
         let mut raw = std::mem::take(&mut scratch.raw);
         raw.clear();
         match ids {
@@ -91,7 +99,8 @@ impl ChunkWriter {
             Some(ids) => entries.write_plain_ids(ids, &mut raw),
         }
         let count = ids.map_or(entries.len(), <[u32]>::len);
-        let num_values = u32::try_from(count).map_err(|_| PageFault::TooLarge(format!("{count} dictionary entries")))?;
+        let num_values =
+            u32::try_from(count).map_err(|_| PageFault::TooLarge(format!("{count} dictionary entries")))?;
         let buf = scratch.compress(&raw)?;
         let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
         let result = self.put(page, raw.len(), 0);
@@ -103,7 +112,13 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// When there are nulls in a column that has none by its type.
-    pub(crate) fn rows(&mut self, rows: usize, levels: Option<&[u8]>, dense: Dense<'_>, scratch: &mut Scratch) -> PageResult<()> {
+    pub(crate) fn rows(
+        &mut self,
+        rows: usize,
+        levels: Option<&[u8]>,
+        dense: Dense<'_>,
+        scratch: &mut Scratch,
+    ) -> PageResult<()> {
         let (mut row, mut value) = (0, 0);
         while row < rows {
             let mut len = (rows - row).min(PAGE_ROWS);
@@ -123,7 +138,14 @@ impl ChunkWriter {
         Ok(())
     }
 
-    fn page(&mut self, rows: usize, levels: Option<&[u8]>, dense: Dense<'_>, dense_len: usize, scratch: &mut Scratch) -> PageResult<()> {
+    fn page(
+        &mut self,
+        rows: usize,
+        levels: Option<&[u8]>,
+        dense: Dense<'_>,
+        dense_len: usize,
+        scratch: &mut Scratch,
+    ) -> PageResult<()> {
         self.begin(rows, levels)?;
         let encoding = match dense {
             Dense::Ids { ids, width } => {
@@ -213,7 +235,11 @@ impl ChunkWriter {
         } else {
             self.data_offset.get_or_insert(offset);
             let first_row_index = self.rows as i64;
-            self.locations.push(PageLocation { offset, compressed_page_size: spec.compressed_size as i32, first_row_index });
+            self.locations.push(PageLocation {
+                offset,
+                compressed_page_size: spec.compressed_size as i32,
+                first_row_index,
+            });
             self.rows += rows;
         }
         if !self.encodings.contains(&encoding) {
@@ -231,7 +257,9 @@ impl ChunkWriter {
     /// # Errors
     /// When no row was written.
     pub(crate) fn finish(self, bounds: Bounds, scratch: &Scratch) -> PageResult<EncodedChunk> {
-        let Some(data_offset) = self.data_offset else { return corrupt("a column chunk without rows was to be written") };
+        let Some(data_offset) = self.data_offset else {
+            return corrupt("a column chunk without rows was to be written");
+        };
         let metadata = ColumnChunkMetaData::builder(self.column)
             .set_compression(scratch.compression())
             .set_encodings(self.encodings)
@@ -250,7 +278,10 @@ impl ChunkWriter {
             metadata,
             bloom_filter: None,
             column_index: None,
-            offset_index: Some(OffsetIndexMetaData { page_locations: self.locations, unencoded_byte_array_data_bytes: None }),
+            offset_index: Some(OffsetIndexMetaData {
+                page_locations: self.locations,
+                unencoded_byte_array_data_bytes: None,
+            }),
         };
         Ok((bytes, close))
     }

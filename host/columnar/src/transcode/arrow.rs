@@ -14,7 +14,7 @@ use arrow_select::filter::FilterBuilder;
 use arrow_select::take::take;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 
-use super::{CAST_CODE, Origin, Outcome, Plan, Transcoder, constant_array};
+use super::{Origin, Outcome, Plan, Transcoder, constant_array};
 use crate::error::{Error, Result};
 use crate::file_writer::{FileLayout, FileWriter};
 use crate::mapping::{CastFailure, Decoded, ParquetScan, SLICE_ROWS, ScanSlices, cast_named};
@@ -79,13 +79,22 @@ impl Slices {
 /// Rows of a slice: as the source wants it, fewer when they are wide.
 fn slice_rows(scan: &ParquetScan, wanted: &[String], memory_bytes: usize) -> Result<usize> {
     let descriptor = scan.file().metadata().file_metadata().schema_descr();
-    let roots: Vec<usize> =
-        scan.columns().iter().filter(|column| wanted.contains(column.field.name())).filter_map(|column| column.root).collect();
+    let roots: Vec<usize> = scan
+        .columns()
+        .iter()
+        .filter(|column| wanted.contains(column.field.name()))
+        .filter_map(|column| column.root)
+        .collect();
     let mut rows = scan.batch_rows().min(SLICE_ROWS);
     for (group, metadata) in scan.file().metadata().row_groups().iter().enumerate() {
         let group_rows = scan.group_rows(group).max(1) as u64;
-        let leaves = metadata.columns().iter().enumerate().filter(|(leaf, _)| roots.contains(&descriptor.get_column_root_idx(*leaf)));
-        let row_bytes: u64 = leaves.map(|(_, chunk)| (chunk.uncompressed_size().unsigned_abs() / group_rows).max(8)).sum();
+        let leaves = metadata
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(leaf, _)| roots.contains(&descriptor.get_column_root_idx(*leaf)));
+        let row_bytes: u64 =
+            leaves.map(|(_, chunk)| (chunk.uncompressed_size().unsigned_abs() / group_rows).max(8)).sum();
         // Decoded, cast and filtered copies of two slices are alive at once.
         let fitting = memory_bytes as u64 / 8 / row_bytes.max(1);
         if fitting == 0 {
@@ -163,8 +172,10 @@ impl<'a> Sink<'a> {
     fn new(run: &'a Transcoder<'a>, plan: &'a Plan) -> Result<Self> {
         let schema = plan.layout.arrow();
         let partitions = Partitions::new(&run.options.partition, schema)?;
-        let partition_columns = partitions.fields().iter().filter_map(|field| schema.index_of(&field.column).ok()).collect();
-        let encoded = plan.origins.iter().filter(|origin| !matches!(origin, Origin::Constant(_) | Origin::Null)).count();
+        let partition_columns =
+            partitions.fields().iter().filter_map(|field| schema.index_of(&field.column).ok()).collect();
+        let encoded =
+            plan.origins.iter().filter(|origin| !matches!(origin, Origin::Constant(_) | Origin::Null)).count();
         let outcome = Outcome { arrow_path_columns: encoded, ..Outcome::default() };
         Ok(Self { run, plan, partitions, partition_columns, files: Vec::new(), outcome })
     }
@@ -205,7 +216,10 @@ impl<'a> Sink<'a> {
                         return Err(Error::Schema {
                             column: field.name().clone(),
                             wanted: field.data_type().to_string(),
-                            found: format!("{} with values that do not fit, from the row logic", written[*position].data_type()),
+                            found: format!(
+                                "{} with values that do not fit, from the row logic",
+                                written[*position].data_type()
+                            ),
                         });
                     }
                     *column = Some(array);
@@ -243,7 +257,7 @@ impl<'a> Sink<'a> {
         let mut failed: Vec<&CastFailure> = failed.iter().collect();
         failed.sort_by_key(order);
         for failure in failed {
-            let code = self.run.step.map_or(CAST_CODE, |step| step.cast_rule(&failure.column));
+            let code = self.run.cast_code(&failure.column);
             for row in failure.rows.set_indices() {
                 if codes[row] == 0 {
                     codes[row] = code;
@@ -264,7 +278,9 @@ impl<'a> Sink<'a> {
         }
         let mut parts: Vec<(usize, Vec<ArrayRef>)> = match codes {
             Codes::One(code) => vec![(usize::from(code), columns)],
-            Codes::Each(codes) => timed(self.run.observer, Stage::Encode, || split(&codes, self.files.len(), &columns))?,
+            Codes::Each(codes) => {
+                timed(self.run.observer, Stage::Encode, || split(&codes, self.files.len(), &columns))?
+            }
         };
         // More than one round only where a row group is full.
         while !parts.is_empty() {
@@ -373,9 +389,10 @@ fn apply(step: &dyn RowStep, batch: &RecordBatch, first_row: u64, codes: &mut [u
     let written = step.apply(&read, first_row, codes).map_err(Error::Step)?;
     let promised = step.writes();
     let kept = written.len() == promised.len()
-        && written.iter().zip(promised).all(|(array, field)| {
-            array.len() == batch.num_rows() && array.data_type() == field.data_type()
-        });
+        && written
+            .iter()
+            .zip(promised)
+            .all(|(array, field)| array.len() == batch.num_rows() && array.data_type() == field.data_type());
     if kept {
         return Ok(written);
     }

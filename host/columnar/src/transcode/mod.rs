@@ -92,7 +92,8 @@ impl Transcoder<'_> {
         let outcome = match rows {
             Rows::Scan(scan) => {
                 let plan = Plan::new(self, scan.schema(), scan.file().name())?;
-                if self.path == Path::Auto && pages_pay(&scan, &plan) && pages::suits(self, &scan, &plan, self.options) {
+                if self.path == Path::Auto && pages_pay(&scan, &plan) && pages::suits(self, &scan, &plan, self.options)
+                {
                     pages::run(self, &plan, &scan)?
                 } else {
                     arrow::run(self, &plan, arrow::Slices::scan(scan, &plan, self.options)?)?
@@ -105,10 +106,16 @@ impl Transcoder<'_> {
         };
         let dropped: u64 = outcome.rejected.values().sum();
         if outcome.rows_read != outcome.rows_written + dropped {
-            let detail = format!("{} rows read, {} written, {dropped} rejected", outcome.rows_read, outcome.rows_written);
+            let detail =
+                format!("{} rows read, {} written, {dropped} rejected", outcome.rows_read, outcome.rows_written);
             return Err(Error::Encode { what: "the load".to_owned(), detail });
         }
         Ok(outcome)
+    }
+
+    /// The code of rows whose value in `column` could not be cast: never 0, which would keep them.
+    pub(crate) fn cast_code(&self, column: &str) -> u16 {
+        self.step.map_or(CAST_CODE, |step| step.cast_rule(column).max(CAST_CODE))
     }
 }
 
@@ -222,7 +229,8 @@ pub(crate) fn constant_array(value: &Constant, kind: &DataType, rows: usize) -> 
 
 /// Whether the page path pays: flat columns, and row groups that are large, or one alone.
 fn pages_pay(scan: &ParquetScan, plan: &Plan) -> bool {
-    let flat = scan.columns().iter().filter(|column| plan.wanted.contains(column.field.name())).all(|column| !column.nested);
+    let flat =
+        scan.columns().iter().filter(|column| plan.wanted.contains(column.field.name())).all(|column| !column.nested);
     flat && (scan.group_count() == 1 || (0..scan.group_count()).all(|group| scan.group_rows(group) >= SLICE_ROWS))
 }
 

@@ -12,22 +12,27 @@
 //! give the same rows.
 
 mod column;
+mod decode;
+mod encode;
 mod group;
+mod judge;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use self::column::Columns;
-use self::group::Worker;
+use self::column::{Columns, Needs};
 use self::queue::{Queue, Turn};
+use self::worker::Worker;
 use super::{Outcome, Plan, Transcoder};
 use crate::error::{Error, Result};
 use crate::file_writer::FileWriter;
 use crate::mapping::ParquetScan;
 use crate::output::WriteOptions;
+use crate::page::PageFault;
 use crate::partition::Partitions;
 
 /// What all workers share.
@@ -45,7 +50,9 @@ struct Run<'a> {
 /// Whether the page path knows all columns and every row group fits the memory budget.
 pub(super) fn suits(run: &Transcoder<'_>, scan: &ParquetScan, plan: &Plan, options: &WriteOptions) -> bool {
     let Ok(Some(columns)) = Columns::new(run, scan, plan) else { return false };
-    (0..scan.group_count()).all(|group| columns.needs_bytes(scan, group) <= options.memory_bytes as u64)
+    (0..scan.group_count())
+        .map(|group| columns.needs(scan, group))
+        .all(|needs| needs.held_bytes.saturating_add(needs.worker_bytes) <= options.memory_bytes as u64)
 }
 
 /// Takes all row groups through the run; a run that [`suits`].
@@ -56,13 +63,22 @@ pub(super) fn run(run: &Transcoder<'_>, plan: &Plan, scan: &ParquetScan) -> Resu
     let Some(columns) = Columns::new(run, scan, plan)? else {
         return Err(Error::unsupported(scan.file().name(), "this table by pages"));
     };
-    let groups = (0..scan.group_count()).filter(|group| scan.group_rows(*group) > 0);
-    let groups = groups.map(|group| (group, columns.needs_bytes(scan, group)));
-    let queue = Queue::new(groups.collect(), run.options.memory_bytes as u64);
+    let needs: Vec<(usize, Needs)> = (0..scan.group_count())
+        .filter(|group| scan.group_rows(*group) > 0)
+        .map(|group| (group, columns.needs(scan, group)))
+        .collect();
+    let memory_bytes = run.options.memory_bytes as u64;
+    let held_bytes = needs.iter().map(|(_, needs)| needs.held_bytes).max().unwrap_or(0);
+    let worker_bytes = needs.iter().map(|(_, needs)| needs.worker_bytes).max().unwrap_or(0).max(1);
+    // As many workers as the budget feeds beside one row group, and at least one.
+    let fed = memory_bytes.saturating_sub(held_bytes) / worker_bytes;
+    let workers = usize::try_from(fed).unwrap_or(usize::MAX).clamp(1, run.options.threads.max(1));
+    let groups = needs.into_iter().map(|(group, needs)| (group, needs.held_bytes)).collect();
+    let queue = Queue::new(groups, memory_bytes.saturating_sub(worker_bytes.saturating_mul(workers as u64)));
     let partitions = Mutex::new(Partitions::new(&run.options.partition, plan.layout.arrow())?);
     let shared = Run { run, plan, scan, columns, partitions, arrow_columns: Mutex::default(), queue };
     std::thread::scope(|scope| {
-        for _ in 0..run.options.threads.max(1) {
+        for _ in 0..workers {
             scope.spawn(|| Worker::run(&shared));
         }
         let outcome = shared.write();
@@ -113,4 +129,16 @@ impl Run<'_> {
 /// A lock that a panic elsewhere does not spoil: panics end the run by way of the queue.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a fault in an output column means.
+fn encode_fault(column: &str, fault: &PageFault) -> Error {
+    match fault {
+        PageFault::Null => Error::unsupported(&format!("column {column}"), "null in a required column"),
+        fault => Error::Encode { what: format!("column {column}"), detail: fault.to_string() },
+    }
+}
+
+fn bug(what: &str, error: impl std::fmt::Display) -> Error {
+    Error::Encode { what: what.to_owned(), detail: error.to_string() }
 }

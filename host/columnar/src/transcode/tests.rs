@@ -50,7 +50,10 @@ fn sample_table() -> OutputSchema {
             ("_lakehost_window", DataType::Date32),
             ("source_file", DataType::Utf8),
         ],
-        vec![("_lakehost_window", Constant::Date(19_723)), ("source_file", Constant::Utf8("sample.parquet".to_owned()))],
+        vec![
+            ("_lakehost_window", Constant::Date(19_723)),
+            ("source_file", Constant::Utf8("sample.parquet".to_owned())),
+        ],
     )
 }
 
@@ -78,7 +81,12 @@ impl RowStep for Halve {
         &self.writes
     }
 
-    fn apply(&self, batch: &RecordBatch, _first_row: u64, rejected: &mut [u16]) -> std::result::Result<Vec<ArrayRef>, BoxError> {
+    fn apply(
+        &self,
+        batch: &RecordBatch,
+        _first_row: u64,
+        rejected: &mut [u16],
+    ) -> std::result::Result<Vec<ArrayRef>, BoxError> {
         let kind = batch.column(1).as_primitive::<Int32Type>();
         let amount = batch.column(2).as_primitive::<Float64Type>();
         let id = batch.column(0);
@@ -87,7 +95,13 @@ impl RowStep for Halve {
                 DataType::Int64 => id.as_primitive::<Int64Type>().value(row) % 5 == 0,
                 _ => id.as_primitive::<Int32Type>().value(row) % 5 == 0,
             };
-            *code = if kind.is_null(row) { 2 } else if fifth { 3 } else { 0 };
+            *code = if kind.is_null(row) {
+                2
+            } else if fifth {
+                3
+            } else {
+                0
+            };
         }
         let half: Float64Array = amount.iter().map(|amount| amount.map(|amount| amount / 2.0)).collect();
         Ok(vec![Arc::new(half)])
@@ -104,7 +118,13 @@ struct Run {
 }
 
 impl Run {
-    fn of(rows: Rows, output: &OutputSchema, options: &WriteOptions, step: Option<&dyn RowStep>, path: Path) -> Result<Self> {
+    fn of(
+        rows: Rows,
+        output: &OutputSchema,
+        options: &WriteOptions,
+        step: Option<&dyn RowStep>,
+        path: Path,
+    ) -> Result<Self> {
         let sinks = MemorySinks::default();
         let run = Transcoder { output, options, step, sinks: &sinks, observer: &NoObserver, path };
         let outcome = run.run(rows)?;
@@ -129,17 +149,23 @@ impl Run {
 }
 
 fn scan(bytes: bytes::Bytes, schema: Option<SchemaRef>) -> ParquetScan {
-    let projection = schema.map(|schema| Projection { schema, columns: Vec::new(), unlisted: Unlisted::Refuse, batch_rows: 0 });
+    let projection =
+        schema.map(|schema| Projection { schema, columns: Vec::new(), unlisted: Unlisted::Refuse, batch_rows: 0 });
     ParquetScan::try_new(opened(bytes), projection.as_ref()).unwrap()
 }
 
 #[test]
 fn kept_rows_arrive_in_order_with_constants_and_derived_columns() {
     let source = sample(5_000);
-    let bytes = file_of(&source, parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(1_999)).build());
+    let bytes = file_of(
+        &source,
+        parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(1_999)).build(),
+    );
     for threads in [1, 3] {
         let options = WriteOptions { threads, ..WriteOptions::default() };
-        let run = Run::of(Rows::Scan(scan(bytes.clone(), None)), &sample_table(), &options, Some(&Halve::new()), Path::Arrow).unwrap();
+        let run =
+            Run::of(Rows::Scan(scan(bytes.clone(), None)), &sample_table(), &options, Some(&Halve::new()), Path::Arrow)
+                .unwrap();
         let keep: BooleanArray = (0..5_000).map(|row| Some(row % 7 != 0 && row % 5 != 0)).collect();
         let expected = arrow_select::filter::filter_record_batch(&source, &keep).unwrap();
         let [(_, found)] = run.partitions().try_into().unwrap();
@@ -149,7 +175,13 @@ fn kept_rows_arrive_in_order_with_constants_and_derived_columns() {
         }
         let ids: Vec<i32> = expected["id"].as_primitive::<Int64Type>().values().iter().map(|id| *id as i32).collect();
         assert_eq!(found["id"].as_primitive::<Int32Type>().values(), ids.as_slice());
-        assert!(found["_lakehost_window"].as_primitive::<arrow_array::types::Date32Type>().values().iter().all(|day| *day == 19_723));
+        assert!(
+            found["_lakehost_window"]
+                .as_primitive::<arrow_array::types::Date32Type>()
+                .values()
+                .iter()
+                .all(|day| *day == 19_723)
+        );
         assert_eq!(found["source_file"].as_string::<i32>().value(0), "sample.parquet");
         assert_eq!(found["absent"].null_count(), found.num_rows());
         assert_eq!(found["half"].as_primitive::<Float64Type>().value(0), 0.125);
@@ -157,7 +189,8 @@ fn kept_rows_arrive_in_order_with_constants_and_derived_columns() {
         assert_eq!(run.outcome.rejected, BTreeMap::from([(2, 715), (3, 857)]));
         let footer = &run.outcome.files[0].footer;
         assert!(footer.file_metadata().key_value_metadata().is_none(), "no Arrow schema");
-        let ids: Vec<i32> = footer.file_metadata().schema().get_fields().iter().map(|field| field.get_basic_info().id()).collect();
+        let ids: Vec<i32> =
+            footer.file_metadata().schema().get_fields().iter().map(|field| field.get_basic_info().id()).collect();
         assert_eq!(ids, (1..=11).collect::<Vec<_>>());
         let at = footer.row_group(0).column(6);
         assert!(at.dictionary_page_offset().is_none(), "timestamps are plain");
@@ -222,7 +255,9 @@ fn the_page_path_writes_what_the_arrow_path_writes() {
         sample_file(70_000, |properties| properties.set_compression(zstd)),
         sample_file(70_000, |properties| properties.set_compression(Compression::SNAPPY).set_dictionary_enabled(false)),
         sample_file(9_000, |properties| properties.set_writer_version(WriterVersion::PARQUET_2_0)),
-        sample_file(9_000, |properties| properties.set_compression(Compression::GZIP(Default::default())).set_data_page_row_count_limit(100)),
+        sample_file(9_000, |properties| {
+            properties.set_compression(Compression::GZIP(Default::default())).set_data_page_row_count_limit(100)
+        }),
         sample_file(0, |properties| properties),
     ];
     let day = vec![PartitionField { column: "at".to_owned(), transform: Transform::Day }];
@@ -230,7 +265,9 @@ fn the_page_path_writes_what_the_arrow_path_writes() {
         for partition in [Vec::new(), day.clone()] {
             for step in [None, Some(&Halve::new() as &dyn RowStep)] {
                 let options = WriteOptions { partition: partition.clone(), threads: 2, ..WriteOptions::default() };
-                let run = |path| Run::of(Rows::Scan(scan(bytes.clone(), None)), &sample_table(), &options, step, path).unwrap();
+                let run = |path| {
+                    Run::of(Rows::Scan(scan(bytes.clone(), None)), &sample_table(), &options, step, path).unwrap()
+                };
                 let (arrow, pages) = (run(Path::Arrow), run(Path::Auto));
                 assert_eq!(arrow.outcome.rejected, pages.outcome.rejected, "file {index}");
                 assert_eq!(arrow.outcome.rows_written, pages.outcome.rows_written, "file {index}");
@@ -267,7 +304,8 @@ fn batches_take_the_arrow_path() {
 fn a_column_that_cannot_come_from_anywhere_is_named_before_the_first_row() {
     let bytes = sample_file(10, |properties| properties);
     let run = |output: OutputSchema| {
-        Run::of(Rows::Scan(scan(bytes.clone(), None)), &output, &WriteOptions::default(), None, Path::Auto).map(|run| run.outcome)
+        Run::of(Rows::Scan(scan(bytes.clone(), None)), &output, &WriteOptions::default(), None, Path::Auto)
+            .map(|run| run.outcome)
     };
     let error = run(table(&[("name", DataType::Int32)], Vec::new())).unwrap_err();
     assert_eq!(error.to_string(), "column name cannot become Int32 exactly: it is Utf8");
@@ -280,7 +318,11 @@ fn a_column_that_cannot_come_from_anywhere_is_named_before_the_first_row() {
 
 #[test]
 fn nested_columns_pass_through_arrow() {
-    let list = arrow_array::ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None]), None, Some(vec![])]);
+    let list = arrow_array::ListArray::from_iter_primitive::<Int32Type, _, _>(vec![
+        Some(vec![Some(1), None]),
+        None,
+        Some(vec![]),
+    ]);
     let batch = RecordBatch::try_from_iter([("list", Arc::new(list) as ArrayRef)]).unwrap();
     let bytes = file_of(&batch, parquet::file::properties::WriterProperties::default());
     let output = OutputSchema { schema: opened(bytes.clone()).arrow_schema().clone(), constants: Vec::new() };

@@ -14,7 +14,8 @@ use lakehost_pipeline::ports::TableName;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::metadata_cache::MetadataCache;
+use super::metadata_cache::{Cached, MetadataCache};
+use super::metadata_text::MetadataText;
 use super::{Base, Catalog, CatalogEntry, Outcome, TableChange, TableState};
 use crate::error::{Error, Result, SQLITE_BUSY, SQLITE_FULL, sqlite_code};
 use crate::fail_point::{self, FailPoints};
@@ -47,6 +48,9 @@ pub struct SqliteCatalog {
     fail_points: FailPoints,
     cache: MetadataCache,
 }
+
+/// How a compressed metadata file of another writer begins.
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS iceberg_tables (
     catalog_name VARCHAR(255) NOT NULL,
@@ -122,14 +126,47 @@ impl SqliteCatalog {
         move |source| Error::Catalog { action, catalog, source: Box::new(source) }
     }
 
-    /// Writes the metadata file of a change. Its folder then holds the manifests too, durably.
-    fn write_metadata(&self, change: &TableChange) -> Result<()> {
+    /// Writes the metadata file of a change; its text, for the next one to build upon. Its folder then holds the manifests too, durably.
+    fn write_metadata(&self, change: &TableChange) -> Result<Option<MetadataText>> {
         let location = change.metadata_location();
-        let bytes = serde_json::to_vec(change.metadata.as_ref())
-            .map_err(|error| Error::Internal(format!("metadata of {} is no JSON: {error}", change.table)))?;
-        self.store.put(&location, &bytes).map_err(Error::store("write", &location))?;
+        let grown = match &change.base {
+            Base::New(_) => None,
+            Base::Existing(state) => self
+                .cache
+                .get(&state.metadata_location)
+                .and_then(|cached| cached.text)
+                .and_then(|text| text.with_snapshot(&state.metadata, &change.metadata)),
+        };
+        let text = match grown {
+            Some(text) => {
+                self.store.put(&location, text.bytes()).map_err(Error::store("write", &location))?;
+                Some(text)
+            }
+            None => {
+                let bytes = serde_json::to_vec(change.metadata.as_ref())
+                    .map_err(|error| Error::Internal(format!("metadata of {} is no JSON: {error}", change.table)))?;
+                self.store.put(&location, &bytes).map_err(Error::store("write", &location))?;
+                MetadataText::parse(bytes)
+            }
+        };
         let folder = location.rsplit_once('/').map_or("", |(folder, _)| folder);
-        self.store.settle(folder).map_err(Error::store("sync", folder))
+        self.store.settle(folder).map_err(Error::store("sync", folder))?;
+        Ok(text)
+    }
+
+    /// Reads a metadata file.
+    async fn read_metadata(&self, location: &str) -> iceberg::Result<Cached> {
+        let bytes = self.io.new_input(location)?.read().await?;
+        if bytes.starts_with(GZIP_MAGIC) {
+            let metadata = TableMetadata::read_from(&self.io, location).await?;
+            return Ok(Cached { metadata: Arc::new(metadata), text: None });
+        }
+        let metadata: TableMetadata = serde_json::from_slice(&bytes).map_err(|error| {
+            iceberg::Error::new(iceberg::ErrorKind::DataInvalid, format!("{location} is no table metadata"))
+                .with_source(error)
+        })?;
+        let text = MetadataText::parse(bytes.to_vec()).map(Arc::new);
+        Ok(Cached { metadata: Arc::new(metadata), text })
     }
 
     /// `false`: the table is not where the change started.
@@ -231,12 +268,11 @@ impl Catalog for SqliteCatalog {
                 .map_err(self.failed("read"))?;
             let Some((metadata_location,)) = row else { return Ok(None) };
             let metadata = match self.cache.get(&metadata_location) {
-                Some(metadata) => metadata,
-                None => match TableMetadata::read_from(&self.io, &metadata_location).await {
-                    Ok(metadata) => {
-                        let metadata = Arc::new(metadata);
-                        self.cache.put(&metadata_location, Arc::clone(&metadata));
-                        metadata
+                Some(cached) => cached.metadata,
+                None => match self.read_metadata(&metadata_location).await {
+                    Ok(cached) => {
+                        self.cache.put(&metadata_location, cached.clone());
+                        cached.metadata
                     }
                     Err(_) if last.as_ref() != Some(&metadata_location) => {
                         last = Some(metadata_location);
@@ -300,11 +336,12 @@ impl Catalog for SqliteCatalog {
         if !changes.iter().all(TableChange::holds) {
             return Ok(Outcome::Conflict);
         }
-        let mut written = 0;
+        let mut started = 0;
+        let mut texts = Vec::with_capacity(changes.len());
         let ended = async {
             for change in changes {
-                written += 1;
-                self.write_metadata(change)?;
+                started += 1;
+                texts.push(self.write_metadata(change)?);
             }
             self.fail_points.pass(fail_point::METADATA_WRITTEN)?;
             self.request(changes).await
@@ -312,8 +349,9 @@ impl Catalog for SqliteCatalog {
         .await;
         match &ended {
             Ok(Outcome::Landed) => {
-                for change in changes {
-                    self.cache.put(&change.metadata_location(), Arc::clone(&change.metadata));
+                for (change, text) in changes.iter().zip(texts) {
+                    let cached = Cached { metadata: Arc::clone(&change.metadata), text: text.map(Arc::new) };
+                    self.cache.put(&change.metadata_location(), cached);
                     let deletes = change.metadata.properties().get(DELETE_AFTER_COMMIT);
                     if deletes.is_some_and(|value| value == "true") {
                         self.forget(change.expired.iter().cloned());
@@ -323,7 +361,7 @@ impl Catalog for SqliteCatalog {
             Ok(Outcome::Unknown(_)) => {}
             Err(error) if error.is_fail_point() => {}
             Ok(Outcome::Conflict) | Err(_) => {
-                self.forget(changes.iter().take(written).map(TableChange::metadata_location));
+                self.forget(changes.iter().take(started).map(TableChange::metadata_location));
             }
         }
         ended

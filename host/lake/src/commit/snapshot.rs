@@ -15,7 +15,7 @@ use crate::store::Store;
 /// With more manifests than this, small ones are merged.
 const MANIFEST_LIMIT: usize = 100;
 /// A merged manifest lists at most so many files: what one commit reads and writes anew stays small, however large the table.
-const MERGE_FILES: u64 = 256;
+const MERGE_FILES: u64 = 128;
 
 /// Which files of the table a snapshot removes.
 #[derive(Clone, Debug, PartialEq)]

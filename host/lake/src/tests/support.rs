@@ -90,8 +90,18 @@ impl World {
         found
     }
 
+    /// What is in memory of a table is what its metadata file says.
+    pub fn check_metadata(&self, lake: &SqliteLake) {
+        for name in lake.table_names(None).unwrap() {
+            let state = lake.state(&name).unwrap();
+            let read = iceberg::spec::TableMetadata::read_from(&lake.core.io, &state.metadata_location);
+            assert_eq!(self.runtime.block_on(read).unwrap(), *state.metadata, "{name}");
+        }
+    }
+
     /// Every file there is belongs to the table, and every file of the table is there.
     pub fn check_no_orphans(&self, lake: &SqliteLake) {
+        self.check_metadata(lake);
         let root = format!("{}/", lake.core.warehouse.root());
         let mut known = BTreeSet::new();
         for name in lake.table_names(None).unwrap() {

@@ -13,9 +13,9 @@ pub(super) fn check(
     body: &[u8],
     limits: &Limits,
 ) -> Result<(), WireError> {
-    let whole = |detail: &str| WireError::Layout { column: String::new(), detail: detail.to_owned() };
+    let whole = |detail: &str| WireError::Batch { detail: detail.to_owned() };
     if batch.compression().is_some() {
-        return Err(whole("the batch is compressed, the contract wants it plain"));
+        return Err(whole("it is compressed, and the contract wants it plain"));
     }
     let rows = usize::try_from(batch.length()).map_err(|_| whole("the row count is negative"))?;
     if rows > limits.rows {
@@ -35,9 +35,8 @@ pub(super) fn check(
         walk.name = shown(field.name(), 80);
         walk.column(field, Length::Exactly(rows))?;
     }
-    walk.name.clear();
     if walk.nodes.next().is_some() || walk.buffers.next().is_some() || walk.variadic.next().is_some() {
-        return Err(walk.wrong("there are more nodes, buffers or variadic counts than the schema has use for"));
+        return Err(whole("there are more nodes, buffers or variadic counts than the schema has use for"));
     }
     Ok(())
 }

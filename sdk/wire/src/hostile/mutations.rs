@@ -191,7 +191,7 @@ fn what_the_contract_leaves_out_is_refused() {
         writer.into_inner().unwrap()
     };
     let one = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)]).unwrap();
-    decode_hostile(written(&[one.clone()], IpcWriteOptions::default()), &limits, None).unwrap();
+    decode_hostile(written(std::slice::from_ref(&one), IpcWriteOptions::default()), &limits, None).unwrap();
     refused(written(&[one.clone(), one.clone()], IpcWriteOptions::default()), "more than one batch");
 
     use arrow_array::{DictionaryArray, types::Int32Type};

@@ -78,7 +78,10 @@ impl Columns {
         }
         let descriptors: Vec<ColumnDescPtr> = (0..schema.fields().len()).map(|at| plan.layout.column(at)).collect();
         let written = schema.fields().iter().zip(&descriptors);
-        if !written.into_iter().all(|(field, column)| Kind::of(column).is_some_and(|kind| makes(kind, field.data_type()))) {
+        if !written
+            .into_iter()
+            .all(|(field, column)| Kind::of(column).is_some_and(|kind| makes(kind, field.data_type())))
+        {
             return Ok(None);
         }
         let reads = run.step.map_or(&[][..], |step| step.reads());
@@ -95,13 +98,15 @@ impl Columns {
             }
             let output = plan.origins.iter().position(|origin| *origin == Origin::Source(position));
             let file_type = column.root.map(|root| scan.file().arrow_schema().field(root).data_type());
-            let file_kind = column.leaf.and_then(|leaf| {
-                Kind::of(&scan.file().metadata().file_metadata().schema_descr().column(leaf))
-            });
+            let file_kind = column
+                .leaf
+                .and_then(|leaf| Kind::of(&scan.file().metadata().file_metadata().schema_descr().column(leaf)));
             let scan_type = column.field.data_type().clone();
             let absent = file_type.is_none_or(|kind| *kind == DataType::Null);
             let (to_scan, scan_kind) = match (file_type, file_kind) {
-                (Some(from), Some(kind)) if same_bytes(from, &scan_type) => (Conversion::try_new(kind, from, kind, &scan_type), Some(kind)),
+                (Some(from), Some(kind)) if same_bytes(from, &scan_type) => {
+                    (Conversion::try_new(kind, from, kind, &scan_type), Some(kind))
+                }
                 (Some(from), Some(kind)) => {
                     let scan_kind = kind_of(&scan_type);
                     (scan_kind.and_then(|to| Conversion::try_new(kind, from, to, &scan_type)), scan_kind)
@@ -110,7 +115,12 @@ impl Columns {
             };
             let output_type = output.map(|output| schema.field(output).data_type());
             let to_output = output.zip(scan_kind).and_then(|(output, scan_kind)| {
-                Conversion::try_new(scan_kind, &scan_type, Kind::of(&descriptors[output])?, schema.field(output).data_type())
+                Conversion::try_new(
+                    scan_kind,
+                    &scan_type,
+                    Kind::of(&descriptors[output])?,
+                    schema.field(output).data_type(),
+                )
             });
             let checked = column.cast == Cast::Checked
                 || output_type.is_some_and(|to| cast_kind(&scan_type, to) == Some(Cast::Checked));
@@ -157,21 +167,33 @@ impl Columns {
         self.outputs.iter().filter(|output| !matches!(output.source, OutputSource::Same)).count()
     }
 
-    /// Memory that one row group takes at its peak: decoded early columns, encoded output, and one column per thread on its way.
-    pub fn needs_bytes(&self, scan: &ParquetScan, group: usize) -> u64 {
+    /// Memory that one row group takes: decoded early columns and encoded output, and what each worker adds with its column.
+    pub fn needs(&self, scan: &ParquetScan, group: usize) -> Needs {
         let rows = scan.group_rows(group) as u64;
         let new = self.outputs.iter().filter(|output| matches!(output.source, OutputSource::Step(_))).count() as u64;
-        let chunks = self.sources.iter().filter_map(|source| Some((source, chunk(scan, group, source.leaf?)?)));
-        let (mut held, mut largest) = (0, 0);
-        for (source, chunk) in chunks {
+        // Codes, routing, and two copies of each column of the row logic.
+        let mut held_bytes = rows.saturating_mul(5 + 16 * new);
+        let mut worker_bytes = rows.saturating_mul(8);
+        for (source, chunk) in
+            self.sources.iter().filter_map(|source| Some((source, chunk(scan, group, source.leaf?)?)))
+        {
             let packed = chunk.compressed_size().unsigned_abs();
-            let decoded = chunk.uncompressed_size().unsigned_abs().max(rows * 4);
+            let decoded = chunk.uncompressed_size().unsigned_abs().max(rows.saturating_mul(4));
             // Encoded output is about as large as the input; nulls cost a byte a row while they are decoded.
-            held += packed + if source.early { decoded + rows } else { 0 };
-            largest = largest.max(packed + 2 * decoded);
+            let early = if source.early { decoded.saturating_add(rows) } else { 0 };
+            held_bytes = packed.saturating_add(early).saturating_add(held_bytes);
+            worker_bytes = decoded.saturating_mul(2).saturating_add(packed).max(worker_bytes);
         }
-        held + rows * 5 + new * rows * 16 + 2 * largest
+        Needs { held_bytes, worker_bytes }
     }
+}
+
+/// Memory for a row group.
+pub(super) struct Needs {
+    /// From its first decoded column until it is written.
+    pub held_bytes: u64,
+    /// What a worker needs beside that.
+    pub worker_bytes: u64,
 }
 
 /// The footer entry of a column chunk.

@@ -96,7 +96,8 @@ impl Queue {
             }
             if let Some((group, bytes)) = state.coming.front().copied() {
                 let held: u64 = state.open.iter().map(|(_, bytes)| bytes).sum();
-                let room = state.open.is_empty() || (state.open.len() < GROUPS && held.saturating_add(bytes) <= self.limit_bytes);
+                let room = state.open.is_empty()
+                    || (state.open.len() < GROUPS && held.saturating_add(bytes) <= self.limit_bytes);
                 if room && !state.unrouted {
                     state.coming.pop_front();
                     state.open.push((group, bytes));

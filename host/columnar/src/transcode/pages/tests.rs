@@ -27,23 +27,52 @@ fn source(rows: usize, bad: usize, random: &mut Random) -> RecordBatch {
     let mut of = |make: &mut dyn FnMut(usize, &mut Random) -> ArrayRef| make(rows, random);
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("id", of(&mut |rows, _| Arc::new((0..rows as i64).map(Some).collect::<Int64Array>()))),
-        ("wide", of(&mut |rows, random| {
-            let value = |row: usize, random: &mut Random| if row % bad == 1 { 1 << 33 } else { random.below(300) as i64 };
-            Arc::new((0..rows).map(|row| (!null(random)).then(|| value(row, random))).collect::<Int64Array>())
-        })),
-        ("money", of(&mut |rows, random| {
-            Arc::new((0..rows).map(|_| (!null(random)).then(|| random.below(4000) as f64 / 100.0 - 2.0)).collect::<Float64Array>())
-        })),
-        ("unique", of(&mut |rows, random| Arc::new((0..rows).map(|_| Some(random.next() as f64)).collect::<Float64Array>()))),
-        ("word", of(&mut |rows, random| {
-            Arc::new((0..rows).map(|_| (!null(random)).then(|| format!("w{}", random.below(700)))).collect::<StringArray>())
-        })),
-        ("at", of(&mut |rows, random| {
-            let day = 86_400_000_000i64;
-            let at = |row: usize, random: &mut Random| row as i64 * 7 * day / rows.max(1) as i64 + random.below(1 << 30) as i64;
-            Arc::new((0..rows).map(|row| Some(at(row, random))).collect::<TimestampMicrosecondArray>())
-        })),
-        ("spare", of(&mut |rows, random| Arc::new((0..rows).map(|_| Some(random.below(3) as i64)).collect::<Int64Array>()))),
+        (
+            "wide",
+            of(&mut |rows, random| {
+                let value =
+                    |row: usize, random: &mut Random| if row % bad == 1 { 1 << 33 } else { random.below(300) as i64 };
+                Arc::new((0..rows).map(|row| (!null(random)).then(|| value(row, random))).collect::<Int64Array>())
+            }),
+        ),
+        (
+            "money",
+            of(&mut |rows, random| {
+                Arc::new(
+                    (0..rows)
+                        .map(|_| (!null(random)).then(|| random.below(4000) as f64 / 100.0 - 2.0))
+                        .collect::<Float64Array>(),
+                )
+            }),
+        ),
+        (
+            "unique",
+            of(&mut |rows, random| Arc::new((0..rows).map(|_| Some(random.next() as f64)).collect::<Float64Array>())),
+        ),
+        (
+            "word",
+            of(&mut |rows, random| {
+                Arc::new(
+                    (0..rows)
+                        .map(|_| (!null(random)).then(|| format!("w{}", random.below(700))))
+                        .collect::<StringArray>(),
+                )
+            }),
+        ),
+        (
+            "at",
+            of(&mut |rows, random| {
+                let day = 86_400_000_000i64;
+                let at = |row: usize, random: &mut Random| {
+                    row as i64 * 7 * day / rows.max(1) as i64 + random.below(1 << 30) as i64
+                };
+                Arc::new((0..rows).map(|row| Some(at(row, random))).collect::<TimestampMicrosecondArray>())
+            }),
+        ),
+        (
+            "spare",
+            of(&mut |rows, random| Arc::new((0..rows).map(|_| Some(random.below(3) as i64)).collect::<Int64Array>())),
+        ),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
 }
@@ -159,7 +188,13 @@ struct Ran {
     columns: (usize, usize),
 }
 
-fn run(batch: &RecordBatch, properties: &WriterProperties, step: Option<&dyn RowStep>, options: &WriteOptions, path: Path) -> Result<Ran, Error> {
+fn run(
+    batch: &RecordBatch,
+    properties: &WriterProperties,
+    step: Option<&dyn RowStep>,
+    options: &WriteOptions,
+    path: Path,
+) -> Result<Ran, Error> {
     let sinks = MemorySinks::default();
     let output = output(step.is_some());
     let scan = ParquetScan::try_new(opened(file_of(batch, properties.clone())), Some(&projection()))?;
@@ -190,7 +225,9 @@ fn both_paths_write_the_same() {
     let v2 = |builder: WriterPropertiesBuilder| builder.set_writer_version(WriterVersion::PARQUET_2_0);
     let mixed = |builder: WriterPropertiesBuilder| {
         let column = |name: &str| ColumnPath::from(name);
-        let builder = builder.set_column_dictionary_enabled(column("id"), false).set_column_dictionary_enabled(column("at"), false);
+        let builder = builder
+            .set_column_dictionary_enabled(column("id"), false)
+            .set_column_dictionary_enabled(column("at"), false);
         let builder = builder.set_column_encoding(column("id"), Encoding::DELTA_BINARY_PACKED);
         builder.set_column_encoding(column("at"), Encoding::DELTA_BINARY_PACKED)
     };
@@ -199,25 +236,29 @@ fn both_paths_write_the_same() {
         ("plain", properties(plain)),
         ("version 2", properties(v2)),
         ("some unknown", properties(mixed)),
-        ("snappy", properties(|builder| builder.set_compression(Compression::SNAPPY).set_dictionary_page_size_limit(9000))),
+        (
+            "snappy",
+            properties(|builder| builder.set_compression(Compression::SNAPPY).set_dictionary_page_size_limit(9000)),
+        ),
     ];
     let batch = source(150_000, 1000, &mut random);
     for (name, properties) in layouts {
-        for (partition, drop) in [(Vec::new(), 50), (by_day(), 50), (Vec::new(), 1), (by_day(), 2)] {
-            for threads in [1, 3] {
-                let options = WriteOptions { partition: partition.clone(), threads, ..WriteOptions::default() };
-                let cleaner = Cleaner::new(drop);
-                for step in [Some(&cleaner as &dyn RowStep), None] {
-                    let what = format!("{name}, {} partition fields, {threads} threads, step {}", partition.len(), step.is_some());
-                    let wanted = run(&batch, &properties, step, &options, Path::Arrow).unwrap();
-                    let found = run(&batch, &properties, step, &options, Path::Auto).unwrap();
-                    assert!(found.columns.0 > 0, "{what}: takes the page path");
-                    assert_eq!((found.rows, &found.rejected), (wanted.rows, &wanted.rejected), "{what}");
-                    let partitions = |ran: &Ran| ran.files.iter().map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
-                    assert_eq!(partitions(&found), partitions(&wanted), "{what}");
-                    for ((partition, found), (_, wanted)) in found.files.iter().zip(&wanted.files) {
-                        assert_eq!(found, wanted, "{what}: partition {partition:?}");
-                    }
+        for (partition, drop, threads) in [(Vec::new(), 50, 3), (by_day(), 50, 1), (Vec::new(), 1, 1), (by_day(), 2, 3)]
+        {
+            let options = WriteOptions { partition: partition.clone(), threads, ..WriteOptions::default() };
+            let cleaner = Cleaner::new(drop);
+            for step in [Some(&cleaner as &dyn RowStep), None] {
+                let what =
+                    format!("{name}, {} partition fields, {threads} threads, step {}", partition.len(), step.is_some());
+                let wanted = run(&batch, &properties, step, &options, Path::Arrow).unwrap();
+                let found = run(&batch, &properties, step, &options, Path::Auto).unwrap();
+                assert!(found.columns.0 > 0, "{what}: takes the page path");
+                assert_eq!((found.rows, &found.rejected), (wanted.rows, &wanted.rejected), "{what}");
+                let partitions =
+                    |ran: &Ran| ran.files.iter().map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
+                assert_eq!(partitions(&found), partitions(&wanted), "{what}");
+                for ((partition, found), (_, wanted)) in found.files.iter().zip(&wanted.files) {
+                    assert_eq!(found, wanted, "{what}: partition {partition:?}");
                 }
             }
         }
@@ -263,10 +304,18 @@ fn a_cancelled_run_ends() {
         }
     }
     let batch = source(150_000, 1000, &mut Random::new(4));
-    let scan = ParquetScan::try_new(opened(file_of(&batch, properties(|builder| builder))), Some(&projection())).unwrap();
+    let scan =
+        ParquetScan::try_new(opened(file_of(&batch, properties(|builder| builder))), Some(&projection())).unwrap();
     let (output, sinks, options) = (output(false), MemorySinks::default(), WriteOptions::default());
     let observer = Impatient(AtomicUsize::new(0));
-    let transcoder = Transcoder { output: &output, options: &options, step: None, sinks: &sinks, observer: &observer, path: Path::Auto };
+    let transcoder = Transcoder {
+        output: &output,
+        options: &options,
+        step: None,
+        sinks: &sinks,
+        observer: &observer,
+        path: Path::Auto,
+    };
     assert!(matches!(transcoder.run(Rows::Scan(scan)), Err(Error::Cancelled)));
     assert!(sinks.files().is_empty());
 }
@@ -288,8 +337,14 @@ fn damaged_files_are_errors() {
         let cleaner = Cleaner::new(50);
         let sinks = MemorySinks::default();
         let scan = ParquetScan::try_new(opened(bytes), Some(&projection())).unwrap();
-        let transcoder =
-            Transcoder { output: &output, options: &options, step: Some(&cleaner), sinks: &sinks, observer: &NoObserver, path: Path::Auto };
+        let transcoder = Transcoder {
+            output: &output,
+            options: &options,
+            step: Some(&cleaner),
+            sinks: &sinks,
+            observer: &NoObserver,
+            path: Path::Auto,
+        };
         if let Err(error) = transcoder.run(Rows::Scan(scan)) {
             assert!(!error.to_string().is_empty());
             refused += 1;

@@ -1,0 +1,205 @@
+//! The binary as people and scripts meet it: exit code, stdout and stderr of each verb, without any component or network.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Exit code, stdout and stderr of one command line, started in `folder`.
+fn lakehost(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_lakehost"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .output()
+        .expect("the binary starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// All of what a command line answers. `[DIR]` stands for the folder.
+fn check(folder: &Path, arguments: &[&str], exit: i32, stdout: &str, stderr: &str) {
+    let (code, out, err) = lakehost(folder, arguments);
+    let named = |text: &str| text.replace(&folder.display().to_string(), "[DIR]");
+    assert_eq!((named(&out).as_str(), named(&err).as_str(), code), (stdout, stderr, exit), "{arguments:?}");
+}
+
+#[test]
+fn wrong_command_lines_exit_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    check(
+        folder.path(),
+        &["run", "trips", "--month", "2024-01"],
+        2,
+        "",
+        "error[LH0103]: no pipeline `trips`\n  hint   there is no lakehost.toml here: `lakehost init` writes one, or name a source with --plugin\n",
+    );
+    check(
+        folder.path(),
+        &["run", "--plugin", "x.wasm", "--mont", "2024-01"],
+        2,
+        "",
+        "error[LH0101]: unexpected argument `--mont` found\n  hint   a similar argument exists: `--month`\n",
+    );
+    check(
+        folder.path(),
+        &["explain", "LH0399"],
+        2,
+        "",
+        "error[LH0101]: there is no error code LH0399\n  hint   did you mean LH0301?\n",
+    );
+    assert_eq!(lakehost(folder.path(), &[]).0, 2);
+}
+
+#[test]
+fn a_run_answers_json_however_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = [
+        (vec!["run", "--plugin", "none.wasm", "--month", "2024-01", "--format", "json"], 3, "LH0206"),
+        (vec!["run", "--plugin", "none.wasm", "--month", "2024-01", "--bogus", "--format=json"], 2, "LH0101"),
+        (vec!["run", "nobody", "--format", "json"], 2, "LH0103"),
+        (vec!["run", "--plugin", "none.wasm", "--warehouse", "s3://a/b", "--format", "json"], 2, "LH0101"),
+    ];
+    for (arguments, exit, code) in table {
+        let (status, out, err) = lakehost(folder.path(), &arguments);
+        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {out}"));
+        assert_eq!(status, exit, "{arguments:?}");
+        assert_eq!(report["totals"]["error"]["code"], code);
+        assert_eq!(report["totals"]["status"], "failed");
+        assert_eq!(report["windows"].as_array().map(Vec::len), Some(0));
+        assert!(err.starts_with(&format!("error[{code}]: ")), "{err}");
+    }
+    assert!(!folder.path().join("warehouse").exists(), "a run that never began makes no warehouse");
+}
+
+#[test]
+fn a_wrong_file_is_located() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("lakehost.toml"), "[pipeline.a]\nplugin = \"x.wasm\"\nverfy = \"pages\"\n").unwrap();
+    check(
+        folder.path(),
+        &["run", "a", "--month", "2024-01"],
+        2,
+        "",
+        "error[LH0102]: unknown key `verfy`\n  input  lakehost.toml:3:1\n  hint   did you mean `verify`?\n",
+    );
+}
+
+#[test]
+fn queries_answer_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = "select 1 as one, 'a b' as text, cast(null as int) as nothing union all select 2, 'c', 3 order by 1";
+    check(
+        folder.path(),
+        &["query", sql],
+        2,
+        "",
+        "error[LH0101]: there is no warehouse [DIR]/warehouse\n  hint   name its folder with --warehouse DIR; `lakehost run` makes a new one\n",
+    );
+    fs::create_dir(folder.path().join("warehouse")).unwrap();
+    check(
+        folder.path(),
+        &["query", sql],
+        0,
+        "one  text  nothing\n───  ────  ───────\n  1  a b      NULL\n  2  c           3\n",
+        "2 rows\n",
+    );
+    check(
+        folder.path(),
+        &["query", sql, "--limit", "1"],
+        0,
+        "one  text  nothing\n───  ────  ───────\n  1  a b      NULL\n",
+        "the first 1 rows; --limit 0 shows all, --format csv writes them\n",
+    );
+    check(folder.path(), &["query", sql, "--format", "csv"], 0, "one,text,nothing\n1,a b,\n2,c,3\n", "");
+    check(
+        folder.path(),
+        &["query", sql, "--format", "json"],
+        0,
+        "[{\"one\":1,\"text\":\"a b\",\"nothing\":null},{\"one\":2,\"text\":\"c\",\"nothing\":3}]\n",
+        "",
+    );
+    check(
+        folder.path(),
+        &["query", sql, "--format", "jsonl"],
+        0,
+        "{\"one\":1,\"text\":\"a b\",\"nothing\":null}\n{\"one\":2,\"text\":\"c\",\"nothing\":3}\n",
+        "",
+    );
+    check(folder.path(), &["query", "select 1 as a where false", "--format", "csv"], 0, "a\n", "");
+    check(folder.path(), &["query", "select 1 as a where false", "--format", "json"], 0, "[]\n", "");
+    check(
+        folder.path(),
+        &["query", "select * from raw.trips"],
+        2,
+        "",
+        "error[LH0107]: no table `raw.trips`\n  hint   this warehouse has no tables yet; `lakehost run` makes them\n",
+    );
+    check(
+        folder.path(),
+        &["query", "select 1", "--as-of", "tomorrow"],
+        2,
+        "",
+        "error[LH0101]: `tomorrow` is not a point in time or a snapshot id\n  hint   write it as 2024-01-31, \"2024-01-31 18:30\" (UTC), \
+         2024-01-31T18:30:00+01:00, \"1 hour ago\", or a snapshot id from `lakehost snapshots TABLE`\n",
+    );
+}
+
+#[test]
+fn verbs_on_nothing_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    check(folder.path(), &["runs"], 0, "no runs yet\n", "");
+    check(folder.path(), &["table", "list"], 0, "no tables in [DIR]/warehouse\n", "");
+    assert!(!folder.path().join("warehouse").exists(), "looking makes nothing");
+    fs::create_dir(folder.path().join("warehouse")).unwrap();
+    check(folder.path(), &["resolve"], 0, "nothing to resolve\n", "");
+    for arguments in
+        [vec!["snapshots", "raw.none"], vec!["table", "show", "raw.none"], vec!["table", "drop", "raw.none", "--yes"]]
+    {
+        let (code, _, err) = lakehost(folder.path(), &arguments);
+        assert_eq!(code, 7, "{arguments:?}: {err}");
+        assert!(err.starts_with("error[LH0604]: no table raw.none\n"), "{err}");
+    }
+}
+
+#[test]
+fn verbs_without_a_warehouse_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, _) = lakehost(folder.path(), &["--version"]);
+    assert!(code == 0 && out.starts_with("lakehost 0.") && out.trim_end().ends_with(')'), "{out}");
+    let (code, out, _) = lakehost(folder.path(), &["explain", "lh0301"]);
+    assert!(code == 0 && out.starts_with("# LH0301: "), "{out}");
+    let (code, out, _) = lakehost(folder.path(), &["completions", "bash"]);
+    assert!(code == 0 && out.contains("lakehost"), "{out}");
+    let (code, out, _) = lakehost(folder.path(), &["init", "--schema"]);
+    assert!(code == 0 && serde_json::from_str::<Value>(&out).is_ok_and(|schema| schema["title"] == "lakehost.toml"));
+    check(folder.path(), &["init"], 0, "wrote ./lakehost.toml\nnext: lakehost run green_trips --month 2024-01\n", "");
+    check(
+        folder.path(),
+        &["init"],
+        2,
+        "",
+        "error[LH0101]: ./lakehost.toml is there already\n  hint   edit it, or name another folder: `lakehost init DIR`\n",
+    );
+    let (code, out, err) = lakehost(folder.path(), &["doctor", "--format", "json"]);
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {err}"));
+    assert_eq!(code, 0, "{out}");
+    assert!(report["checks"].as_array().is_some_and(|checks| checks.len() >= 6));
+}
+
+#[test]
+fn a_file_that_is_no_component_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("odd.wasm"), "<html>").unwrap();
+    for arguments in [vec!["plugin", "inspect", "odd.wasm"], vec!["run", "--plugin", "odd.wasm", "--month", "2024-01"]]
+    {
+        let (code, _, err) = lakehost(folder.path(), &arguments);
+        assert_eq!(code, 3, "{arguments:?}: {err}");
+        assert!(err.starts_with("error[LH0206]: "), "{err}");
+    }
+    assert!(!folder.path().join("warehouse").exists());
+}

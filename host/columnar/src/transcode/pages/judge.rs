@@ -1,0 +1,201 @@
+//! Second and third step: the row logic over slices, and where each kept row goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_buffer::BooleanBuffer;
+use arrow_schema::{Field, Schema};
+use arrow_select::filter::filter;
+
+use super::super::{CAST_CODE, constant_array};
+use super::column::{OutputSource, chunk};
+use super::group::{Decoded, Group, Slice};
+use super::queue::Step;
+use super::worker::Worker;
+use super::{bug, locked};
+use crate::error::{Error, Result};
+use crate::mapping::{SLICE_ROWS, cast_named};
+use crate::page::select::Routing;
+use crate::partition::Codes;
+use crate::steps::RowStep;
+
+impl Worker<'_> {
+    /// Judges one slice: codes, the row logic's columns, and the partition columns of the kept rows.
+    pub(super) fn clean(&self, group: &Group, slice: usize) -> Result<Slice> {
+        let shared = self.shared;
+        let (columns, schema) = (&shared.columns, shared.plan.layout.arrow());
+        let start = slice * SLICE_ROWS;
+        let range = start..group.rows.min(start + SLICE_ROWS);
+        let rows = range.len();
+        let early = locked(&group.parts).early.clone();
+        let mut codes = vec![0u16; rows];
+        // Of several failed casts the first column's counts.
+        for (source, early) in columns.sources.iter().zip(&early) {
+            let Some(failed) = early.as_ref().and_then(|early| early.failed.as_ref()) else { continue };
+            let code = shared.run.step.map_or(CAST_CODE, |step| step.cast_rule(&source.name));
+            for (own, failed) in codes.iter_mut().zip(&failed[range.clone()]) {
+                if *failed == 1 && *own == 0 {
+                    *own = code;
+                }
+            }
+        }
+        let mut written: Vec<Option<ArrayRef>> = vec![None; columns.outputs.len()];
+        if let Some(step) = shared.run.step {
+            let mut arrays = Vec::with_capacity(columns.reads.len());
+            for read in &columns.reads {
+                let source = &columns.sources[*read];
+                let decoded = early[*read].as_ref().map_or(&Decoded::Nothing, |early| &early.values);
+                arrays.push((source.name.as_str(), self.array(source, decoded, range.clone(), &source.scan_type)?));
+            }
+            let made = apply(step, arrays, rows, group.first_row + start as u64, &mut codes)?;
+            for (at, output) in columns.outputs.iter().enumerate() {
+                if let OutputSource::Step(field) = output.source {
+                    written[at] = Some(cast_written(schema.field(at), &made[field], &codes)?);
+                }
+            }
+        }
+        let kept = codes.iter().filter(|code| **code == 0).count();
+        let mut keys = Vec::with_capacity(columns.partition.len());
+        if kept > 0 {
+            let mask = BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| codes[row] == 0), None);
+            for output in &columns.partition {
+                let kind = schema.field(*output).data_type();
+                let array = match columns.outputs[*output].source {
+                    OutputSource::Step(_) => written[*output].clone(),
+                    OutputSource::Source(source) => match early[source].as_ref() {
+                        Some(early) => {
+                            let decoded = early.output.as_ref().unwrap_or(&early.values);
+                            Some(self.array(&columns.sources[source], decoded, range.clone(), kind)?)
+                        }
+                        None => None,
+                    },
+                    OutputSource::Same => {
+                        columns.outputs[*output].constant.as_ref().map(|constant| constant_array(constant, kind, rows))
+                    }
+                };
+                let array = array.unwrap_or_else(|| new_null_array(kind, rows));
+                let array = if kept == rows {
+                    array
+                } else {
+                    filter(&array, &mask).map_err(|error| bug("partition columns", error))?
+                };
+                keys.push(array);
+            }
+        }
+        Ok(Slice { codes, kept, written, keys })
+    }
+
+    /// All slices are judged: numbers the partitions in row order and starts the encoders.
+    pub(super) fn route(&self, group: &Arc<Group>) -> Result<()> {
+        let (shared, scan) = (self.shared, self.shared.scan);
+        let (outputs, sources) = (&shared.columns.outputs, &shared.columns.sources);
+        let mut parts = locked(&group.parts);
+        let slices: Vec<Slice> = std::mem::take(&mut parts.slices).into_iter().flatten().collect();
+        // What no output column needs is freed before the encoders take memory.
+        for (source, early) in sources.iter().zip(&mut parts.early) {
+            if source.output.is_none() {
+                *early = None;
+            }
+        }
+        drop(parts);
+        let mut codes: Vec<u16> = Vec::with_capacity(group.rows);
+        let mut rejected = BTreeMap::new();
+        let mut written: Vec<Vec<ArrayRef>> = vec![Vec::new(); outputs.len()];
+        let mut partitions = locked(&shared.partitions);
+        for slice in slices {
+            if slice.kept < slice.codes.len() {
+                count_codes(&slice.codes, &mut rejected);
+            }
+            if slice.kept == 0 {
+                codes.resize(codes.len() + slice.codes.len(), 0);
+            } else {
+                match partitions.assign(&slice.keys)? {
+                    Codes::One(partition) => {
+                        codes.extend(slice.codes.iter().map(|code| if *code == 0 { partition + 1 } else { 0 }))
+                    }
+                    Codes::Each(assigned) => {
+                        let mut assigned = assigned.into_iter();
+                        codes.extend(slice.codes.iter().map(|code| match code {
+                            0 => assigned.next().map_or(0, |partition| partition + 1),
+                            _ => 0,
+                        }));
+                    }
+                }
+            }
+            for (all, array) in written.iter_mut().zip(slice.written) {
+                all.extend(array);
+            }
+        }
+        let count = partitions.len();
+        drop(partitions);
+        shared.queue.routed();
+        let routing = Routing::new(codes, count);
+        if routing.kept() == 0 {
+            self.finish(group, Vec::new(), rejected);
+            return Ok(());
+        }
+        let size = |output: &usize| match outputs[*output].source {
+            OutputSource::Source(source) => sources[source]
+                .leaf
+                .and_then(|leaf| chunk(scan, group.index, leaf))
+                .map_or(0, |chunk| chunk.uncompressed_size()),
+            OutputSource::Step(_) => group.rows as i64 * 8,
+            OutputSource::Same => 0,
+        };
+        let mut order: Vec<usize> = (0..outputs.len()).collect();
+        order.sort_by_key(|output| std::cmp::Reverse(size(output)));
+        let mut parts = locked(&group.parts);
+        parts.left = outputs.len();
+        parts.routing = Some(Arc::new(routing));
+        parts.written = written;
+        parts.rejected = rejected;
+        parts.encoded = outputs.iter().map(|_| Vec::new()).collect();
+        drop(parts);
+        shared.queue.push(group, order.into_iter().map(Step::Encode));
+        Ok(())
+    }
+}
+
+/// Asks the row logic, and holds it to its word.
+fn apply(
+    step: &dyn RowStep,
+    arrays: Vec<(&str, ArrayRef)>,
+    rows: usize,
+    first_row: u64,
+    codes: &mut [u16],
+) -> Result<Vec<ArrayRef>> {
+    let fields: Vec<Field> =
+        arrays.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+    let arrays = arrays.into_iter().map(|(_, array)| array).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(|error| bug("the row logic's columns", error))?;
+    let written = step.apply(&batch, first_row, codes).map_err(Error::Step)?;
+    let promised = step.writes();
+    let kept = written.len() == promised.len()
+        && written
+            .iter()
+            .zip(promised)
+            .all(|(array, field)| array.len() == rows && array.data_type() == field.data_type());
+    if kept { Ok(written) } else { Err(Error::Step("the row logic answered other columns than it declared".into())) }
+}
+
+/// The row logic's array as the output has it; only dropped rows may fail to fit.
+fn cast_written(field: &Field, array: &ArrayRef, codes: &[u16]) -> Result<ArrayRef> {
+    let (cast, failures) = cast_named(field.name(), array, field.data_type())?;
+    if failures.is_some_and(|failures| failures.set_indices().any(|row| codes[row] == 0)) {
+        return Err(Error::Schema {
+            column: field.name().clone(),
+            wanted: field.data_type().to_string(),
+            found: format!("{} with values that do not fit, from the row logic", array.data_type()),
+        });
+    }
+    Ok(cast)
+}
+
+fn count_codes(codes: &[u16], counts: &mut BTreeMap<u16, u64>) {
+    for code in codes.iter().filter(|code| **code != 0) {
+        *counts.entry(*code).or_default() += 1;
+    }
+}
