@@ -66,8 +66,14 @@ fn cleaned_every_reader_sees_what_sql_computes() -> Result<()> {
     assert_eq!(without_host_columns(&seen["pyiceberg"]), truth["columns"]);
     expect(&bench.load("green", "2024-01", &more)?, 0, &["already-loaded"]);
     // By day: the same rows in one file a day.
-    let by_day =
-        ["--cleaner", "trip_cleaner.wasm", "--table", "daily.green_trips", "--partition-by", "day(lpep_pickup_datetime)"];
+    let by_day = [
+        "--cleaner",
+        "trip_cleaner.wasm",
+        "--table",
+        "daily.green_trips",
+        "--partition-by",
+        "day(lpep_pickup_datetime)",
+    ];
     expect(&bench.load("green", "2024-01", &by_day)?, 0, &["loaded"]);
     let daily = bench.read_table(&python, "daily.green_trips")?;
     assert_eq!(daily["pyiceberg"]["columns"], seen["pyiceberg"]["columns"]);
@@ -86,7 +92,11 @@ fn a_changed_source_replaces_its_window_and_no_other() -> Result<()> {
     std::fs::copy(data().join("yellow_tripdata_2024-03.parquet"), bench.served(months[0]))?;
     expect(&bench.load("yellow", "2024-01..2024-02", &[])?, 0, &["loaded", "already-loaded"]);
     let after = bench.read_table(&python, "raw.yellow_trips")?;
-    let march = read(&python, "read_table.py", &["--file", &data().join("yellow_tripdata_2024-03.parquet").display().to_string()])?;
+    let march = read(
+        &python,
+        "read_table.py",
+        &["--file", &data().join("yellow_tripdata_2024-03.parquet").display().to_string()],
+    )?;
     assert_eq!(after["pyiceberg"]["windows"]["2024-01-01"], march["rows"]);
     assert_eq!(after["pyiceberg"]["windows"]["2024-02-01"], before["pyiceberg"]["windows"]["2024-02-01"]);
     assert_eq!(after["snapshots"], 3);

@@ -22,7 +22,8 @@ fn killed_at_random_moments_rows_are_there_once() -> Result<()> {
     let bench = Bench::serving(&files)?;
     let cleaner = ["--cleaner", "trip_cleaner.wasm", "--table", "clean.green_trips", "--force"];
     let range = ["--table", "raw.yellow_trips", "--force"];
-    let commands = [bench.load_args("green", "2024-01", &cleaner), bench.load_args("yellow", "2024-01..2024-06", &range)];
+    let commands =
+        [bench.load_args("green", "2024-01", &cleaner), bench.load_args("yellow", "2024-01..2024-06", &range)];
     // How long they take when nobody kills them bounds the moments.
     let mut span = [Duration::ZERO; 2];
     for (command, span) in commands.iter().zip(&mut span) {

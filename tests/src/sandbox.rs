@@ -71,7 +71,7 @@ rogue_sources! {
     source_that_forges_ipc: "forged-ipc" => 3 "LH0205" "rogue_source";
     source_that_compresses: "lz4-frames" => 3 "LH0205" "rogue_source";
     source_that_changes_its_schema: "wrong-schema" => 3 "LH0204" "rogue_source";
-    source_of_too_many_rows: "huge-rows" => 3 "LH0205" "rogue_source";
+    source_of_too_many_rows: "huge-rows" => 5 "LH0401" "nothing";
     source_that_sleeps: "sleep" => 3 "LH0204" "rogue_source";
     source_that_hoards_handles: "too-many-batches" => 3 "LH0209" "rogue_source";
     source_that_forges_a_schema: "forged-schema" => 3 "LH0205" "rogue_source";
@@ -110,6 +110,34 @@ fn sources_that_never_return_from_plan_and_read() -> Result<()> {
     }
     check_source("endless-loop", 3, "LH0202", "rogue_source")?;
     check_source("never-returns-from-read", 3, "LH0202", "rogue_source")
+}
+
+/// Lengths, offsets and counts that lie, 2^40 rows among them: each is refused before arrow sees it, and nothing is committed.
+#[test]
+fn source_that_forges_ipc_in_every_way() -> Result<()> {
+    let bench = Bench::serving(&[])?;
+    let plugin = component("rogue_source").display().to_string();
+    let lies = [
+        "metadata-length",
+        "body-length",
+        "buffer-length",
+        "buffer-offset",
+        "negative-length",
+        "row-count",
+        "null-count",
+        "lz4",
+        "truncated",
+        "garbage",
+    ];
+    for lie in lies {
+        let forgery = format!("forgery={lie}");
+        let args = ["run", "--plugin", &plugin, "--config", "fault=forged-ipc", "--config", &forgery];
+        let done = bench.run(&[&args[..], &["--month", "2024-01", "--format", "json"]].concat())?;
+        assert_eq!((done.code, done.error_code().as_str()), (3, "LH0205"), "{lie}\n{}\n{}", done.stdout, done.stderr);
+    }
+    let tables = bench.run(&["table", "list", "--format", "json"])?;
+    assert!(!tables.stdout.contains("rogue"), "{}", tables.stdout);
+    Ok(())
 }
 
 #[test]
@@ -151,7 +179,13 @@ fn a_file_that_is_no_component_is_refused() -> Result<()> {
     for bytes in [&b""[..], b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x01\0", b"#!/bin/sh\necho hello\n"] {
         std::fs::write(&fake, bytes)?;
         let done = bench.run(&["run", "--plugin", "fake.wasm", "--format", "json"])?;
-        assert_eq!((done.code, done.error_code().as_str()), (3, "LH0206"), "{bytes:?}\n{}\n{}", done.stdout, done.stderr);
+        assert_eq!(
+            (done.code, done.error_code().as_str()),
+            (3, "LH0206"),
+            "{bytes:?}\n{}\n{}",
+            done.stdout,
+            done.stderr
+        );
     }
     Ok(())
 }
@@ -165,7 +199,8 @@ fn an_unknown_plugin_that_asks_is_refused_without_a_terminal() -> Result<()> {
     std::fs::write(bench.dir.path().join("stranger.wasm"), bytes)?;
     let url = bench.url();
     let base = format!("base_url={url}");
-    let args = ["run", "--plugin", "stranger.wasm", "--config", "dataset=green", "--config", &base, "--month", "2024-01"];
+    let args =
+        ["run", "--plugin", "stranger.wasm", "--config", "dataset=green", "--config", &base, "--month", "2024-01"];
     let json = ["--format", "json"];
     let done = bench.run(&[&args[..], &json].concat())?;
     assert_eq!((done.code, done.error_code().as_str()), (10, "LH0802"), "{}\n{}", done.stdout, done.stderr);

@@ -264,7 +264,7 @@ impl Meter for Progress {
         now_ms()
     }
 
-    fn window_begins(&self, label: &str, bytes: Option<u64>) {
+    fn window_begins(&self, label: &str) {
         for stage in &self.stages {
             *locked(stage) = StageClock::default();
         }
@@ -272,11 +272,16 @@ impl Meter for Progress {
         self.bytes.store(0, Ordering::Relaxed);
         let mut window = locked(&self.window);
         label.clone_into(&mut window.label);
-        window.bytes = bytes;
+        window.bytes = None;
         window.begun += 1;
         window.began_ns = self.now_ns();
         window.began_cpu = process_cpu();
         drop(window);
+        self.show();
+    }
+
+    fn window_holds(&self, bytes: u64) {
+        locked(&self.window).bytes = Some(bytes);
         self.show();
     }
 
@@ -348,7 +353,7 @@ mod tests {
     #[test]
     fn overlapping_threads_count_wall_once_and_cpu_each() {
         let progress = Progress::new(1, Arc::default(), true);
-        progress.window_begins("2024-01", None);
+        progress.window_begins("2024-01");
         let first = progress.enter(Stage::Decode);
         let second = progress.enter(Stage::Decode);
         std::thread::sleep(Duration::from_millis(20));
@@ -365,12 +370,12 @@ mod tests {
     #[test]
     fn a_window_starts_from_zero() {
         let progress = Progress::new(2, Arc::default(), true);
-        progress.window_begins("a", None);
+        progress.window_begins("a");
         let mark = progress.enter(Stage::Clean);
         progress.leave(Stage::Clean, mark);
         progress.progress(10, 20);
         progress.window_ends();
-        progress.window_begins("b", None);
+        progress.window_begins("b");
         assert_eq!(progress.rows.load(Ordering::Relaxed), 0);
         assert!(progress.window_ends().0.is_empty());
         assert_eq!(progress.prefix(), "b (2/2)");

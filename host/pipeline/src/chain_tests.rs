@@ -71,8 +71,7 @@ fn a_cleaner_sees_only_kept_rows_and_the_columns_written_before_it() {
     let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
     let chain = Chain::bind(&[cleaner(2, "a", "b"), cleaner(5, "b", "c")], &schema, None).unwrap();
     assert_eq!(chain.reads(), ["a"]);
-    let batch =
-        RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(1..=10)) as ArrayRef]).unwrap();
+    let batch = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(1..=10)) as ArrayRef]).unwrap();
     let mut rejected = vec![0u16; 10];
     // Row 3 (value 4) failed a cast before: no cleaner may see or count it.
     rejected[3] = chain.cast_rule("a");

@@ -77,11 +77,8 @@ pub(crate) fn constants(
 
 /// Checks that what a split holds is what the load promised: same columns, same types, none more.
 pub(crate) fn check_rows(name: &str, promised: &Schema, found: &Schema) -> Result<(), Error> {
-    let wrong = |column: &str, reason: String| Error::Schema {
-        name: name.to_owned(),
-        column: column.to_owned(),
-        reason,
-    };
+    let wrong =
+        |column: &str, reason: String| Error::Schema { name: name.to_owned(), column: column.to_owned(), reason };
     for field in found.fields() {
         match promised.field_with_name(field.name()) {
             Ok(wanted) if wanted.data_type() == field.data_type() => {}

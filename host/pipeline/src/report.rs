@@ -11,8 +11,10 @@ use crate::diagnostic::Fault;
 pub trait Meter: Observer {
     /// Now, in milliseconds since 1970-01-01 UTC.
     fn now_ms(&self) -> i64;
-    /// A window begins; `bytes`: what its splits announced.
-    fn window_begins(&self, label: &str, bytes: Option<u64>);
+    /// A window begins.
+    fn window_begins(&self, label: &str);
+    /// Its splits announced this many bytes.
+    fn window_holds(&self, bytes: u64);
     /// A window ended: time by stage since it began, wall and thread CPU, and the whole wall time in nanoseconds.
     fn window_ends(&self) -> (Vec<(Stage, Mark)>, u64);
     /// Peak resident memory of the process so far, when known.

@@ -48,7 +48,7 @@ pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
             reports.push(report);
             continue;
         }
-        ports.meter.window_begins(label.as_deref().unwrap_or("all"), None);
+        ports.meter.window_begins(label.as_deref().unwrap_or("all"));
         let mut report = WindowReport::new(label, Status::Skipped);
         let one = OneWindow { plan, dataset: &dataset, table: &table, window: window.as_ref() };
         if let Err(fault) = one.load(&mut ports, &mut report) {
@@ -104,13 +104,12 @@ impl OneWindow<'_> {
             return Ok(());
         }
         let identity = Identity::new(self, ports, standing);
-        if let Some(record) = standing.filter(|_| !self.plan.force) {
-            if let Some(load_id) = identity.from_record(&splits, record)
-                && load_id == record.load_id
-            {
-                already_loaded(report, record);
-                return Ok(());
-            }
+        if let Some(record) = standing.filter(|_| !self.plan.force)
+            && let Some(load_id) = identity.of_record(&splits, record)
+            && load_id == record.load_id
+        {
+            already_loaded(report, record);
+            return Ok(());
         }
         let chain = Chain::bind(ports.cleaners, &self.dataset.schema, self.window)?;
         let target = self.target(ports, &chain, granularity)?;
@@ -129,7 +128,7 @@ impl OneWindow<'_> {
         report.rows_read = tally.rows_read;
         report.rows_written = tally.rows_written;
         report.rows_rejected.clone_from(&tally.rejected);
-        let load_id = identity.from_objects(&tally.objects);
+        let load_id = identity.of_objects(&tally.objects);
         if let Some(record) = standing.filter(|record| record.load_id == load_id) {
             load.abandon();
             already_loaded(report, record);
@@ -166,16 +165,16 @@ impl OneWindow<'_> {
         let splits = ports.source.plan(&self.dataset.name, self.window);
         ports.meter.leave(Stage::Plan, mark);
         let splits = splits?;
-        let bytes = splits.iter().map(|split| split.bytes).sum::<Option<u64>>();
-        ports.meter.window_begins(self.window.map_or("all", Window::label), bytes);
+        if let Some(bytes) = announced_bytes(&splits) {
+            ports.meter.window_holds(bytes);
+        }
         Ok(splits)
     }
 
     fn target(&self, ports: &Ports<'_>, chain: &Chain, granularity: Granularity) -> Result<Target, Fault> {
         use lakehost_columnar::RowStep;
         let written: &[FieldRef] = chain.writes();
-        let schema =
-            layout::table_schema(&self.dataset.schema, written, self.plan.metadata_columns, granularity)?;
+        let schema = layout::table_schema(&self.dataset.schema, written, self.plan.metadata_columns, granularity)?;
         let cleaners: Vec<&str> = ports.cleaners.iter().map(|cleaner| cleaner.plugin().name.as_str()).collect();
         let default_mode =
             if granularity == Granularity::None { WriteMode::FullRefresh } else { WriteMode::ReplaceWindow };
@@ -242,9 +241,8 @@ impl OneWindow<'_> {
             && !self.plan.reference_path
             && let Ok(as_is) = as_is_plan(scan, &output)
         {
-            let file = as_is
-                .write(sinks.as_ref(), self.plan.verify, self.plan.threads, ports.meter)
-                .map_err(from_columns)?;
+            let file =
+                as_is.write(sinks.as_ref(), self.plan.verify, self.plan.threads, ports.meter).map_err(from_columns)?;
             tally.rows_read += scan.file().rows();
             tally.rows_written += file.rows;
             tally.files.push(file);
@@ -357,7 +355,7 @@ impl<'a> Identity<'a> {
     }
 
     /// The load id before any download: only when every split is, by its identity, the one that the last load recorded.
-    fn from_record(&self, splits: &[Split], record: &LoadRecord) -> Option<String> {
+    fn of_record(&self, splits: &[Split], record: &LoadRecord) -> Option<String> {
         let mut contents = Vec::with_capacity(splits.len());
         for split in splits {
             let mut objects = record.objects.iter().filter(|object| object.split == split.id).peekable();
@@ -370,7 +368,7 @@ impl<'a> Identity<'a> {
         Some(self.load_id(&contents))
     }
 
-    fn from_objects(&self, objects: &[SourceObject]) -> String {
+    fn of_objects(&self, objects: &[SourceObject]) -> String {
         let contents: Vec<(&str, &str)> =
             objects.iter().map(|object| (object.split.as_str(), object.sha256.as_str())).collect();
         self.load_id(&contents)
@@ -388,9 +386,13 @@ fn already_loaded(report: &mut WindowReport, record: &LoadRecord) {
     report.note = Some(format!("already loaded by {by}; --force reloads"));
 }
 
+/// Bytes of all splits, when each announced its own.
+fn announced_bytes(splits: &[Split]) -> Option<u64> {
+    splits.iter().map(|split| split.bytes).sum()
+}
+
 fn describe(splits: &[Split], target: &Target) -> String {
-    let bytes = splits.iter().map(|split| split.bytes).sum::<Option<u64>>();
-    let size = bytes.map_or_else(|| "size unknown".to_owned(), |bytes| format!("{bytes} bytes"));
+    let size = announced_bytes(splits).map_or_else(|| "size unknown".to_owned(), |bytes| format!("{bytes} bytes"));
     let mode = match target.mode {
         WriteMode::ReplaceWindow => "replace-window",
         WriteMode::Append => "append",

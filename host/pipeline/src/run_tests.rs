@@ -66,12 +66,15 @@ impl Source for MemorySource {
     fn plan(&mut self, _dataset: &str, window: Option<&Window>) -> Result<Vec<Split>, Fault> {
         let label = window.unwrap().label();
         let (rows, version) = self.upstream.get(label).ok_or(NotYet)?;
-        Ok(version.iter().map(|version| Split {
-            id: label.to_owned(),
-            description: "{}".to_owned(),
-            identity: Some((*version).to_owned()),
-            bytes: Some(rows.len() as u64 * 8),
-        }).collect())
+        Ok(version
+            .iter()
+            .map(|version| Split {
+                id: label.to_owned(),
+                description: "{}".to_owned(),
+                identity: Some((*version).to_owned()),
+                bytes: Some(rows.len() as u64 * 8),
+            })
+            .collect())
     }
     fn open(&mut self, split: &Split) -> Result<Rows, Fault> {
         self.opened += 1;
@@ -184,7 +187,8 @@ impl Meter for StoppedClock {
     fn now_ms(&self) -> i64 {
         0
     }
-    fn window_begins(&self, _label: &str, _bytes: Option<u64>) {}
+    fn window_begins(&self, _label: &str) {}
+    fn window_holds(&self, _bytes: u64) {}
     fn window_ends(&self) -> (Vec<(Stage, Mark)>, u64) {
         (vec![], 0)
     }

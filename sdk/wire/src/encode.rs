@@ -270,6 +270,7 @@ mod tests {
     use crate::hostile::samples;
     use crate::{Limits, decode_batch, decode_hostile, decode_schema, encode_batch, encode_schema};
 
+    #[expect(clippy::unwrap_used, reason = "a test's own check")]
     fn check(batch: &RecordBatch) {
         let bytes = encode_batch(batch).unwrap();
         assert_eq!(&decode_batch(bytes.clone()).unwrap(), batch);

@@ -213,7 +213,8 @@ mod tests {
     fn doubles_follow_the_format() {
         let double = column(Type::DOUBLE, None, 0);
         let nan = f64::NAN;
-        let cases: [(&[f64], Option<(f64, f64)>); 6] = [
+        type Case<'a> = (&'a [f64], Option<(f64, f64)>);
+        let cases: [Case<'_>; 6] = [
             (&[nan, 3.0, -1.0, nan], Some((-1.0, 3.0))),
             (&[nan, nan], None),
             (&[0.0, 0.0], Some((-0.0, 0.0))),

@@ -57,7 +57,8 @@ fn columns(random: &mut Random, rows: usize, nulls: Nulls, distinct: usize) -> V
             pick(&null, &picks, $make)
         };
     }
-    let word = |pick: u64| if pick % 7 == 0 { String::new() } else { format!("wört-{}", pick.wrapping_mul(37)) };
+    let word =
+        |pick: u64| if pick.is_multiple_of(7) { String::new() } else { format!("wört-{}", pick.wrapping_mul(37)) };
     let decimal = |precision: u8| {
         let numbers = Decimal128Array::from(of!(|pick| i128::from(pick) * 7 - 900));
         Arc::new(numbers.with_precision_and_scale(precision, 2).unwrap()) as ArrayRef

@@ -231,7 +231,9 @@ pub(crate) fn constant_array(value: &Constant, kind: &DataType, rows: usize) -> 
 fn pages_pay(scan: &ParquetScan, plan: &Plan) -> bool {
     let flat =
         scan.columns().iter().filter(|column| plan.wanted.contains(column.field.name())).all(|column| !column.nested);
-    flat && (scan.group_count() == 1 || (0..scan.group_count()).all(|group| scan.group_rows(group) >= SLICE_ROWS))
+    let groups = scan.group_count();
+    let rows: usize = (0..groups).map(|group| scan.group_rows(group)).sum();
+    flat && (groups == 1 || rows >= groups.saturating_mul(SLICE_ROWS))
 }
 
 #[cfg(test)]

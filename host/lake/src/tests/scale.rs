@@ -68,15 +68,15 @@ fn a_thousand_snapshots() {
         }
     }
     let mean = |times: &[f64]| times.iter().sum::<f64>() / times.len() as f64;
-    println!("first 20: {:.1} ms {first:.1?}\nlast 20: {:.1} ms {last:.1?}", mean(&first), mean(&last));
-    println!("manifests {}", manifests(&world, &lake));
+    eprintln!("first 20: {:.1} ms {first:.1?}\nlast 20: {:.1} ms {last:.1?}", mean(&first), mean(&last));
+    eprintln!("manifests {}", manifests(&world, &lake));
     let replace: Vec<f64> = [3, 500, 997].into_iter().map(|number| time(ten(&label(number), 0))).collect();
-    println!("replace old, middle, new: {replace:.1?} ms");
-    println!("append: {:.1} ms", time(ten("2040-01", 0).mode(WriteMode::Append)));
+    eprintln!("replace old, middle, new: {replace:.1?} ms");
+    eprintln!("append: {:.1} ms", time(ten("2040-01", 0).mode(WriteMode::Append)));
     let state = lake.state(&table()).unwrap();
-    println!("metadata {} bytes", std::fs::metadata(&state.metadata_location).unwrap().len());
+    eprintln!("metadata {} bytes", std::fs::metadata(&state.metadata_location).unwrap().len());
     let other = world.lake();
     let start = Instant::now();
     other.state(&table()).unwrap();
-    println!("first look at the table in a new process: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+    eprintln!("first look at the table in a new process: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
 }

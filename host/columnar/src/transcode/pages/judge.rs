@@ -33,7 +33,7 @@ impl Worker<'_> {
         // Of several failed casts the first column's counts.
         for (source, early) in columns.sources.iter().zip(&early) {
             let Some(failed) = early.as_ref().and_then(|early| early.failed.as_ref()) else { continue };
-            let code = shared.run.step.map_or(CAST_CODE, |step| step.cast_rule(&source.name));
+            let code = shared.run.step.map_or(CAST_CODE, |step| step.cast_rule(&source.name).max(CAST_CODE));
             for (own, failed) in codes.iter_mut().zip(&failed[range.clone()]) {
                 if *failed == 1 && *own == 0 {
                     *own = code;
