@@ -45,7 +45,8 @@ fn check_cleaner(fault: &str, code: i32, error: &str) -> Result<()> {
     let before = bench.run(&["snapshots", "t.rogue"])?;
     let done = load(fault, &["--force"])?;
     assert_eq!((done.code, done.error_code().as_str()), (code, error), "{fault}\n{}\n{}", done.stdout, done.stderr);
-    assert!(done.stdout.contains("rogue_cleaner"), "{fault}: the plugin is not named\n{}", done.stdout);
+    let names = if code == 5 && fault == "drops-everything" { "t.rogue" } else { "rogue_cleaner" };
+    assert!(done.stdout.contains(names), "{fault}: {names} is not named\n{}", done.stdout);
     assert_eq!(before.stdout, bench.run(&["snapshots", "t.rogue"])?.stdout, "{fault}: the table changed");
     Ok(())
 }
@@ -140,6 +141,70 @@ fn source_that_forges_ipc_in_every_way() -> Result<()> {
     Ok(())
 }
 
+fn rogue_source(fault: &str, more: &[&str]) -> Result<(Bench, crate::support::Done)> {
+    let bench = Bench::serving(&[])?;
+    let plugin = component("rogue_source").display().to_string();
+    let config = format!("fault={fault}");
+    let args = ["run", "--plugin", &plugin, "--config", &config, "--month", "2024-01", "--format", "json"];
+    let done = bench.run(&[&args[..], more].concat())?;
+    Ok((bench, done))
+}
+
+#[test]
+fn source_without_splits_is_no_data() -> Result<()> {
+    let (bench, done) = rogue_source("no-splits", &[])?;
+    expect(&done, 0, &["no-data"]);
+    assert!(!bench.run(&["table", "list"])?.stdout.contains("rogue"));
+    Ok(())
+}
+
+/// A refusal that the plugin hides is still in the host's own ledger.
+#[test]
+fn source_that_hides_a_refusal() -> Result<()> {
+    let (bench, done) = rogue_source("hides-ungranted-host", &[])?;
+    expect(&done, 0, &["loaded"]);
+    let run = done.json()?["run_id"].as_str().unwrap_or_default().to_owned();
+    let kept = std::fs::read_to_string(format!("{}/_lakehost/runs/{run}.json", bench.warehouse()))?;
+    assert!(kept.contains("169.254.169.254"), "{kept}");
+    Ok(())
+}
+
+/// Names like paths, SQL and terminal codes stay names: nothing is written outside the warehouse, nothing raw is shown.
+#[test]
+fn source_with_hostile_names() -> Result<()> {
+    let (bench, done) = rogue_source("hostile-names", &[])?;
+    assert_eq!((done.code, done.error_code().as_str()), (3, "LH0204"), "{}\n{}", done.stdout, done.stderr);
+    assert!(!done.stdout.contains('\u{1b}') && !done.stderr.contains('\u{1b}'), "a raw escape got out");
+    let mut outside: Vec<_> = std::fs::read_dir(bench.dir.path())?.map(|entry| entry.unwrap().file_name()).collect();
+    outside.retain(|name| !["served", "warehouse", "home"].iter().any(|known| name == known));
+    assert!(outside.is_empty(), "{outside:?}");
+    Ok(())
+}
+
+#[test]
+fn cleaner_that_drops_everything() -> Result<()> {
+    check_cleaner("drops-everything", 5, "LH0402")
+}
+
+/// Bits behind the last row are nobody's rows.
+#[test]
+fn cleaner_with_a_dirty_mask() -> Result<()> {
+    let bench = Bench::serving(&["yellow_tripdata_2024-01.parquet"])?;
+    let cleaner = component("rogue_cleaner").display().to_string();
+    let mut totals = Vec::new();
+    for fault in ["good", "dirty-mask"] {
+        let config = format!("fault={fault}");
+        let column = ["--cleaner-config", "column=payment_type", "--force"];
+        let args = ["--cleaner", &cleaner, "--cleaner-config", &config, "--table", "t.rogue"];
+        let done = bench.load("yellow", "2024-01", &[&args[..], &column].concat())?;
+        expect(&done, 0, &["loaded"]);
+        let report = done.json()?;
+        totals.push((report["totals"]["rows_written"].clone(), report["totals"]["rows_rejected"].clone()));
+    }
+    assert_eq!(totals[0], totals[1]);
+    Ok(())
+}
+
 #[test]
 fn component_that_loops_in_spec() -> Result<()> {
     let bench = Bench::serving(&[])?;
@@ -151,10 +216,7 @@ fn component_that_loops_in_spec() -> Result<()> {
 
 #[test]
 fn source_that_floods_the_log() -> Result<()> {
-    let bench = Bench::serving(&[])?;
-    let plugin = component("rogue_source").display().to_string();
-    let args = ["run", "--plugin", &plugin, "--config", "fault=log-flood", "--month", "2024-01", "--format", "json"];
-    let done = bench.run(&args)?;
+    let (_, done) = rogue_source("log-flood", &[])?;
     expect(&done, 0, &["loaded"]);
     assert!(!done.stderr.contains('\u{1b}'), "a raw escape got out");
     assert!(done.stderr.len() < 1 << 20, "{} bytes of log", done.stderr.len());
