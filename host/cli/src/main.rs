@@ -42,6 +42,7 @@ use crate::error::Error;
 use crate::render::Colour;
 
 fn main() -> ExitCode {
+    memory::tune_allocator();
     let typed: Vec<OsString> = std::env::args_os().collect();
     let arguments = match Arguments::try_parse_from(&typed) {
         Ok(arguments) => arguments,

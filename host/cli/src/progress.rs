@@ -295,6 +295,7 @@ impl Meter for Progress {
             .map(|(stage, clock)| (*stage, locked(clock).total))
             .filter(|(_, mark)| *mark != Mark::default())
             .collect();
+        memory::release_free();
         (marks, self.now_ns().saturating_sub(window.began_ns))
     }
 

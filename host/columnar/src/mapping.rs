@@ -17,8 +17,9 @@ use crate::cast::{Cast, cast_exact, cast_kind};
 use crate::error::{Error, Result, guarded};
 use crate::footer::ParquetFile;
 
-/// Rows that are decoded together when nobody says otherwise.
-pub(crate) const SLICE_ROWS: usize = 64 << 10;
+/// Rows that are decoded, cleaned and judged together when nobody says otherwise: few enough for their columns to stay in the cache between the
+/// host and a component.
+pub(crate) const SLICE_ROWS: usize = 16 << 10;
 
 /// Where a promised column comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

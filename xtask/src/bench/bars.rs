@@ -70,7 +70,7 @@ pub fn judge(samples: Runs<'_>, bars: &[String]) -> Vec<Bar> {
         ));
     }
     if has("P4") {
-        let (component, native) = (runs(samples, "p1-window/lakehost"), runs(samples, "p4/native"));
+        let (component, native) = (runs(samples, "p4/component"), runs(samples, "p4/native"));
         let value = median_of_rounds(component, native, |component, native| user(component) / user(native));
         results.push(ratio(
             "P4",

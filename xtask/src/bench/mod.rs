@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::args::Args;
-use crate::process::{self, Output};
+use crate::process::{self, Cost, Output};
 use crate::serve::Serving;
 use crate::workspace::Workspace;
 use crate::{plugins, python, wasm_target};
@@ -100,16 +100,13 @@ fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
         // Another job first in every round, so that nobody always runs behind the same neighbour.
         let count = samples.len();
         for step in 0..count {
-            let at = (round + step) % count;
-            let sample = jobs.run(&samples[at].0)?;
-            println!(
-                "round {} {:<22} {:>7.2} s wall {:>6.2} s user",
-                round + 1,
-                samples[at].0.id,
-                sample.cost.wall_s,
-                sample.cost.user_s
-            );
-            samples[at].1.push(sample);
+            let (job, runs) = &mut samples[(round + step) % count];
+            for _ in 0..job.times() {
+                let sample = jobs.run(job)?;
+                let Cost { wall_s, user_s, .. } = sample.cost;
+                println!("round {} {:<22} {wall_s:>7.2} s wall {user_s:>6.2} s user", round + 1, job.id);
+                runs.push(sample);
+            }
         }
     }
     jobs::equal_counts(&samples)?;

@@ -51,7 +51,9 @@ mod tests {
             assert_eq!(random.next(), twin.next());
             assert!(random.below(7) < 7 && (-3..=3).contains(&random.between(-3, 3)));
             assert!((0.0..1.0).contains(&random.unit()));
-            (twin.next(), twin.next(), twin.next());
+            twin.next();
+            twin.next();
+            twin.next();
         }
         assert_eq!(Random(0).next(), 0xE220_A839_7B1D_CDAF, "the published first value of SplitMix64");
     }

@@ -9,7 +9,7 @@ use super::select::count_ones;
 use super::statistics::Bounds;
 use super::values::Values;
 use bytes::Bytes;
-use parquet::basic::{Encoding, PageType};
+use parquet::basic::{Compression, Encoding, PageType};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
@@ -22,6 +22,9 @@ use std::ops::Range;
 const PAGE_ROWS: usize = 1 << 16;
 /// A page of values is cut at about this size.
 const PAGE_BYTES: usize = 1 << 20;
+
+/// A page smaller than this says nothing about how a column compresses.
+const TELLING_PAGE_BYTES: usize = 64 << 10;
 
 /// An encoded column chunk: its bytes, and its footer entry with offsets counted from their start.
 pub(crate) type EncodedChunk = (Bytes, ColumnCloseResult);
@@ -60,6 +63,8 @@ pub(crate) struct ChunkWriter {
     page_kinds: Vec<PageEncodingStats>,
     /// What the page being built is appended to.
     raw: Vec<u8>,
+    /// Compression saved too little on the first page to pay: the chunk is left uncompressed.
+    stored: bool,
 }
 
 impl ChunkWriter {
@@ -78,6 +83,7 @@ impl ChunkWriter {
             locations: Vec::new(),
             page_kinds: Vec::new(),
             raw: Vec::new(),
+            stored: false,
         }
     }
 
@@ -211,7 +217,7 @@ impl ChunkWriter {
     }
 
     fn end(&mut self, rows: usize, nulls: usize, encoding: Encoding, scratch: &mut Scratch) -> PageResult<()> {
-        let buf = scratch.compress(&self.raw)?;
+        let buf = self.pack(scratch)?;
         let page = Page::DataPage {
             buf,
             num_values: u32::try_from(rows).map_err(|_| PageFault::TooLarge(format!("a page of {rows} rows")))?,
@@ -222,6 +228,21 @@ impl ChunkWriter {
         };
         self.nulls += nulls as u64;
         self.put(page, self.raw.len(), rows)
+    }
+
+    /// The page being built, compressed; or as it is, when the first page of the chunk, without a dictionary, saved less than a sixth: doubles
+    /// that were computed hold nearly random bits, and every reader would inflate them for nothing.
+    fn pack(&mut self, scratch: &mut Scratch) -> PageResult<Bytes> {
+        if self.stored {
+            return Ok(Bytes::copy_from_slice(&self.raw));
+        }
+        let packed = scratch.compress(&self.raw)?;
+        let first = self.data_offset.is_none() && self.dictionary_offset.is_none();
+        if first && self.raw.len() >= TELLING_PAGE_BYTES && packed.len() > self.raw.len() / 6 * 5 {
+            self.stored = true;
+            return Ok(Bytes::copy_from_slice(&self.raw));
+        }
+        Ok(packed)
     }
 
     fn put(&mut self, page: Page, raw_bytes: usize, rows: usize) -> PageResult<()> {
@@ -261,7 +282,7 @@ impl ChunkWriter {
             return corrupt("a column chunk without rows was to be written");
         };
         let metadata = ColumnChunkMetaData::builder(self.column)
-            .set_compression(scratch.compression())
+            .set_compression(if self.stored { Compression::UNCOMPRESSED } else { scratch.compression() })
             .set_encodings(self.encodings)
             .set_total_compressed_size(self.packed_bytes)
             .set_total_uncompressed_size(self.raw_bytes)

@@ -15,7 +15,7 @@ use arrow_schema::{DataType, Schema, TimeUnit};
 use crate::cast::cast_kind;
 use crate::error::{Error, Result};
 use crate::file_writer::FileLayout;
-use crate::mapping::{ParquetScan, SLICE_ROWS};
+use crate::mapping::ParquetScan;
 use crate::observer::Observer;
 use crate::output::{Constant, OutputSchema, SinkFactory, WriteOptions, WrittenFile};
 use crate::steps::{BatchSource, RowStep};
@@ -227,13 +227,16 @@ pub(crate) fn constant_array(value: &Constant, kind: &DataType, rows: usize) -> 
     }
 }
 
+/// Row groups smaller than this on the average are joined by the Arrow path.
+const PAGE_PATH_GROUP_ROWS: usize = 64 << 10;
+
 /// Whether the page path pays: flat columns, and row groups that are large, or one alone.
 fn pages_pay(scan: &ParquetScan, plan: &Plan) -> bool {
     let flat =
         scan.columns().iter().filter(|column| plan.wanted.contains(column.field.name())).all(|column| !column.nested);
     let groups = scan.group_count();
     let rows: usize = (0..groups).map(|group| scan.group_rows(group)).sum();
-    flat && (groups == 1 || rows >= groups.saturating_mul(SLICE_ROWS))
+    flat && (groups == 1 || rows >= groups.saturating_mul(PAGE_PATH_GROUP_ROWS))
 }
 
 #[cfg(test)]
