@@ -51,7 +51,7 @@ codes! {
     BUG = "LH0901", "a bug in lakehost";
     MACHINE_DISK = "LH1001", "the disk is full";
     MACHINE_MEMORY = "LH1002", "the memory budget does not hold the work";
-    INTERRUPTED = "LH1099", "interrupted; nothing was committed";
+    INTERRUPTED = "LH1099", "interrupted; the window under way was not committed";
 }
 
 /// The title of a code, when there is such a code.

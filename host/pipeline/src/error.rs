@@ -53,6 +53,9 @@ impl Diagnostic for Error {
                 Some("look at rows_rejected in the report; change a rule or max_rejected".to_owned())
             }
             Self::Interrupted => Some("run the same command again".to_owned()),
+            Self::Columns { source: columnar::Error::Io(error) } if error.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free some space on the disk of the warehouse, then run the same command again".to_owned())
+            }
             Self::ReservedColumn { .. } | Self::Columns { .. } => None,
         }
     }

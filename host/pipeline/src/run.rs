@@ -39,12 +39,12 @@ pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
     let dataset = datasets.remove(0);
     let table = plan.table.clone().unwrap_or_else(|| dataset.default_table.clone());
     let mut reports = Vec::with_capacity(plan.windows.len());
-    let mut stopped = false;
+    let mut stopped: Option<&str> = None;
     for window in &plan.windows {
         let label = window.as_ref().map(|window| window.label().to_owned());
-        if stopped {
+        if let Some(reason) = stopped {
             let mut report = WindowReport::new(label, Status::Skipped);
-            report.note = Some("an earlier window failed".to_owned());
+            report.note = Some(reason.to_owned());
             reports.push(report);
             continue;
         }
@@ -56,7 +56,13 @@ pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
             let not_published = fault.code() == codes::SOURCE_NOT_PUBLISHED;
             report.status = if not_published { Status::NotPublished } else { Status::Failed };
             report.error = Some(ErrorReport::from(&fault));
-            stopped = !plan.keep_going || fault.code() == codes::INTERRUPTED;
+            if fault.code() == codes::INTERRUPTED {
+                stopped = Some("interrupted before it began");
+            } else if !plan.keep_going {
+                stopped = Some("an earlier window failed");
+            }
+            // What was written is gone again, or nobody knows: it does not count.
+            (report.rows_written, report.bytes, report.files) = (0, 0, 0);
             report.fault = Some(fault);
         }
         report.add_stages(ports.meter.window_ends());
@@ -154,7 +160,9 @@ impl OneWindow<'_> {
                 report.status = Status::AlreadyLoaded;
                 report.snapshot_id = Some(snapshot_id);
                 report.note = Some("another run loaded the same rows meanwhile".to_owned());
-                (report.bytes, report.files) = (0, 0);
+                (report.rows_read, report.rows_written, report.bytes, report.files) = (0, 0, 0, 0);
+                report.rows_rejected.clear();
+                report.path = None;
             }
         }
         Ok(())
