@@ -35,7 +35,7 @@ fn damaged_chunks_are_errors_and_never_panics() {
                     }
                 }
                 let bytes = Bytes::from(bytes);
-                let text = super::verify::is_text(chunk.column_descr());
+                let text = crate::page::verify::is_text(chunk.column_descr());
                 let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     verify_chunk(bytes.clone(), chunk, rows, &mut scratch)
                 }));
