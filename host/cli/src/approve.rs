@@ -4,16 +4,21 @@
 //! who says yes at the terminal, for this run.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::render::line;
+use crate::signals;
+
+/// How long a question waits before it looks whether a signal came.
+const LOOK_MS: libc::c_int = 100;
 
 /// Someone who can be asked.
 pub trait Operator {
     /// Whether there is a person at a terminal.
     fn present(&self) -> bool;
-    /// Asks a question that is answered with yes or no.
-    fn agrees(&mut self, question: &str) -> bool;
+    /// Asks a question that is answered with yes or no; Ctrl-C is neither.
+    fn agrees(&mut self, question: &str) -> Result<bool, Error>;
 }
 
 /// The person at the terminal, if any.
@@ -24,11 +29,30 @@ impl Operator for Terminal {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    fn agrees(&mut self, question: &str) -> bool {
+    fn agrees(&mut self, question: &str) -> Result<bool, Error> {
+        let stop = signals::stop_flag();
         let mut answer = String::new();
         let asked = write!(io::stderr(), "{question} [y/N] ").and_then(|()| io::stderr().flush());
+        wait_for_input(&stop)?;
         let read = asked.and_then(|()| io::stdin().lock().read_line(&mut answer));
-        read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+        Ok(read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// Returns once stdin has a line, or is at its end.
+fn wait_for_input(stop: &AtomicBool) -> Result<(), Error> {
+    loop {
+        if stop.load(Ordering::SeqCst) {
+            let _ = writeln!(io::stderr());
+            return Err(Error::Stopped { what: "the question was not answered" });
+        }
+        let mut input = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid `pollfd`, and its count.
+        let ready = unsafe { libc::poll(&mut input, 1, LOOK_MS) };
+        let failed = ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted;
+        if ready > 0 || failed {
+            return Ok(());
+        }
     }
 }
 
@@ -62,7 +86,7 @@ pub fn settle(petition: &Petition<'_>, operator: &mut dyn Operator) -> Result<()
             petition.digest,
             asks.concat()
         );
-        if operator.agrees(&question) {
+        if operator.agrees(&question)? {
             return Ok(());
         }
     }
@@ -80,9 +104,9 @@ mod tests {
         fn present(&self) -> bool {
             self.0.is_some()
         }
-        fn agrees(&mut self, question: &str) -> bool {
+        fn agrees(&mut self, question: &str) -> Result<bool, Error> {
             assert!(question.contains("https://a/x"));
-            self.0 == Some(true)
+            Ok(self.0 == Some(true))
         }
     }
 

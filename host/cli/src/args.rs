@@ -79,7 +79,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "YEAR[..YEAR]", group = "window", help_heading = "Windows")]
     pub year: Option<String>,
     /// Leave windows alone that were loaded before
-    #[arg(long, help_heading = "Windows")]
+    #[arg(long, conflicts_with = "force", help_heading = "Windows")]
     pub only_missing: bool,
     /// Go on with the next window after a failure
     #[arg(long, help_heading = "Windows")]
@@ -253,7 +253,7 @@ pub struct TableShowArguments {
 pub struct TableDropArguments {
     #[arg(value_name = "TABLE")]
     pub table: String,
-    /// Do not ask
+    /// Do not ask; needed where there is no terminal to ask at
     #[arg(long)]
     pub yes: bool,
     #[command(flatten)]
@@ -364,7 +364,7 @@ mod tests {
             "lakehost run --plugin nyc_tlc.wasm --month 2024-01",
             "lakehost run --plugin a.wasm --month 2024-01..2024-06 --cleaner b.wasm --cleaner c.wasm --config a=1 --config b=2 \
              --cleaner-config x=1 --allow https://a/ --table raw.t --warehouse w --profile p --partition-by day(a),b --write-mode append \
-             --verify footer --metadata-columns --allow-empty --only-missing --keep-going --force --dry-run --memory 1GiB --format json",
+             --verify footer --metadata-columns --allow-empty --only-missing --keep-going --dry-run --memory 1GiB --format json",
             "lakehost run yellow_trips --day 2024-01-31",
             "lakehost query SELECT --as-of now --format jsonl --limit 0",
             "lakehost init",
@@ -390,6 +390,7 @@ mod tests {
             "lakehost run p --plugin x",
             "lakehost run p --month 2024-01 --day 2024-01-01",
             "lakehost run p --bogus",
+            "lakehost run p --only-missing --force",
         ] {
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }

@@ -84,7 +84,7 @@ mod tests {
     fn what_is_missing_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = find(&request("none.wasm", folder.path())).unwrap_err();
-        assert_eq!((error.code().0, error.to_string().as_str()), ("LH0206", "there is no plugin none.wasm"));
+        assert_eq!((error.code().0, error.to_string().as_str()), ("LH0101", "there is no plugin none.wasm"));
         assert!(find(&request("./nyc_tlc.wasm", folder.path())).is_err());
     }
 

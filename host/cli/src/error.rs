@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use lakehost_pipeline::codes;
-use lakehost_pipeline::{Code, Diagnostic};
+use lakehost_pipeline::{Code, Diagnostic, RunReport, codes};
+
+use crate::config::nearest;
 
 /// Findings of the command line.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum Error {
     /// A file of the command line's own.
     #[error("{path} cannot be {action}")]
     File { path: String, action: &'static str, source: std::io::Error },
+    /// The report of a load that ended before stdout refused it.
+    #[error("the report of run {run_id} cannot be written to standard output; the load itself ended as `{ended}`")]
+    Unreported { run_id: String, ended: &'static str, source: std::io::Error },
     /// No page for a code.
     #[error("there is no error code {code}")]
     CodeUnknown { code: String, nearest: Option<&'static str> },
@@ -59,22 +63,39 @@ impl Error {
     pub fn file(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::File { path: path.display().to_string(), action, source }
     }
+
+    /// An answer that stdout refused, of a load that had ended: says how.
+    pub fn after(self, report: &RunReport) -> Self {
+        match self {
+            Self::File { source, .. } => Self::Unreported {
+                run_id: report.run_id.clone(),
+                ended: crate::report::word(report.totals.status),
+                source,
+            },
+            other => other,
+        }
+    }
 }
 
 impl Diagnostic for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Usage { .. } | Self::CodeUnknown { .. } | Self::RunUnknown { .. } | Self::NotYet { .. } => {
-                codes::USAGE
-            }
+            Self::Usage { .. }
+            | Self::PluginMissing { .. }
+            | Self::CodeUnknown { .. }
+            | Self::RunUnknown { .. }
+            | Self::NotYet { .. } => codes::USAGE,
             Self::Config { .. } => codes::CONFIG_FILE,
             Self::PipelineUnknown { .. } => codes::PIPELINE_UNKNOWN,
             Self::PluginConfig { .. } => codes::PLUGIN_CONFIG,
             Self::Window { .. } => codes::WINDOW,
-            Self::PluginMissing { .. } => codes::PLUGIN_LOAD,
             Self::Unapproved { .. } => codes::TRUST_UNKNOWN_PLUGIN,
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => codes::MACHINE_DISK,
-            Self::File { .. } => codes::STORE_IO,
+            Self::File { source, .. } | Self::Unreported { source, .. }
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                codes::MACHINE_DISK
+            }
+            Self::File { .. } | Self::Unreported { .. } => codes::STORE_IO,
             Self::Bug { .. } => codes::BUG,
             Self::Stopped { .. } => codes::INTERRUPTED,
         }
@@ -92,7 +113,7 @@ impl Diagnostic for Error {
 
     fn cause(&self) -> Option<String> {
         match self {
-            Self::File { source, .. } => Some(source.to_string()),
+            Self::File { source, .. } | Self::Unreported { source, .. } => Some(source.to_string()),
             Self::Bug { cause, .. } => Some(cause.clone()),
             Self::Unapproved { missing, refused, .. } => Some(match refused {
                 true => "the question was answered with no".to_owned(),
@@ -120,9 +141,12 @@ impl Diagnostic for Error {
                 "this binary carries no components; give the path of a .wasm file (`cargo xtask plugins` builds them)"
                     .to_owned(),
             ),
-            Self::PluginMissing { embedded, .. } => {
-                Some(format!("give the path of a .wasm file, or one that this binary carries: {}", embedded.join(", ")))
-            }
+            Self::PluginMissing { name, embedded } => Some(match nearest(name, embedded.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => {
+                    format!("give the path of a .wasm file, or one that this binary carries: {}", embedded.join(", "))
+                }
+            }),
             Self::Unapproved { missing, .. } => {
                 let flags: Vec<String> = missing.iter().map(|ask| format!("--allow {ask}")).collect();
                 Some(format!("if you trust it, add {}", flags.join(" ")))
@@ -132,7 +156,7 @@ impl Diagnostic for Error {
             Self::NotYet { table, .. } => Some(format!("`lakehost snapshots {table}` shows since when it has")),
             Self::RunUnknown { .. } => Some("`lakehost runs` lists the runs".to_owned()),
             Self::Bug { .. } => Some("please report it, with the command line and this text".to_owned()),
-            Self::File { .. } | Self::Stopped { .. } => None,
+            Self::File { .. } | Self::Unreported { .. } | Self::Stopped { .. } => None,
         }
     }
 }

@@ -4,6 +4,8 @@ use lakehost_pipeline::{Fault, RunReport};
 
 /// All went well.
 pub const SUCCESS: u8 = 0;
+/// A command line that says too little.
+pub const USAGE: u8 = 2;
 /// Stopped by a signal.
 pub const INTERRUPTED: u8 = 130;
 

@@ -35,6 +35,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use lakehost_pipeline::Fault;
 
 use crate::args::{Arguments, Command, ReportFormat};
@@ -71,6 +72,10 @@ fn not_understood(error: &clap::Error, typed: &[OsString]) -> u8 {
         let _ = error.print();
         return exit_code::SUCCESS;
     }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return exit_code::USAGE;
+    }
     let fault = Fault::new(from_clap(error));
     show(&fault);
     let is_run = typed.get(1).is_some_and(|verb| verb == "run");
@@ -96,8 +101,8 @@ fn from_clap(error: &clap::Error) -> Error {
             message.push_str(line.trim_matches(['[', ']']));
         }
     }
-    if message.is_empty() {
-        message.push_str("no command is given");
+    if error.kind() == ErrorKind::MissingRequiredArgument && message.ends_with(" <PIPELINE>") {
+        message = "nothing to run: name a pipeline or give --plugin FILE".to_owned();
     }
     if hints.is_empty() {
         hints.push("`lakehost --help` lists the verbs, `lakehost VERB --help` their flags".to_owned());
@@ -123,7 +128,7 @@ mod tests {
         check("lakehost rum", "unrecognized subcommand `rum`; some similar subcommands exist: `runs`, `run`");
         check(
             "lakehost run --month 2024-01",
-            &format!("the following required arguments were not provided <PIPELINE>; {help}"),
+            &format!("nothing to run: name a pipeline or give --plugin FILE; {help}"),
         );
         check(
             "lakehost run p --verify all",

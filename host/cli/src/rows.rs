@@ -63,7 +63,8 @@ fn table(
         }
     }
     let note = if more {
-        format!("the first {shown} rows; --limit 0 shows all, --format csv writes them\n")
+        let first = if shown == 1 { "row".to_owned() } else { format!("{shown} rows") };
+        format!("the first {first}; --limit 0 shows all, --format csv writes them\n")
     } else {
         format!("{shown} {}\n", if shown == 1 { "row" } else { "rows" })
     };

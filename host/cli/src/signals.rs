@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop at the next safe point, the second ends the process.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the run to stop at the next safe point, the second ends the process.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -24,10 +24,15 @@ extern "C" fn on_signal(_signal: libc::c_int) {
 
 fn install() {
     let handler = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: the handler touches nothing but an initialised atomic; a zeroed `sigaction` with the handler set is a valid one.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &mut action);
+            if signal == libc::SIGHUP && action.sa_sigaction == libc::SIG_IGN {
+                // `nohup` asked for a run that outlives its terminal.
+                continue;
+            }
             action.sa_sigaction = handler;
             action.sa_flags = libc::SA_RESTART;
             libc::sigemptyset(&mut action.sa_mask);

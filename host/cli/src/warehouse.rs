@@ -39,11 +39,7 @@ impl Warehouse {
     /// Opens a warehouse that is there, for a command that would find nothing in a new one.
     pub fn open_existing(place: &Where) -> Result<Self, Fault> {
         if !exists(&place.warehouse) {
-            return Err(Error::Usage {
-                message: format!("there is no warehouse {}", place.warehouse.display()),
-                hint: Some("name its folder with --warehouse DIR; `lakehost run` makes a new one".to_owned()),
-            }
-            .into());
+            return Err(missing(&place.warehouse).into());
         }
         Self::open(place)
     }
@@ -74,7 +70,22 @@ impl Lake for NoLake {
 
 /// Whether a folder holds a warehouse.
 pub fn exists(warehouse: &Path) -> bool {
-    warehouse.is_dir()
+    // What the lake calls its catalog. Without one there is nothing to read, and reading makes none.
+    warehouse.join("catalog.db").is_file()
+}
+
+/// That a folder without a catalog is one that may get one: it is there, or it is where nobody has loaded yet. One that was `named` and is not
+/// there is a mistake.
+pub fn expect_none_yet(warehouse: &Path, named: bool) -> Result<(), Error> {
+    let later = !named && !warehouse.exists();
+    if later || warehouse.is_dir() { Ok(()) } else { Err(missing(warehouse)) }
+}
+
+fn missing(warehouse: &Path) -> Error {
+    Error::Usage {
+        message: format!("there is no warehouse {}", warehouse.display()),
+        hint: Some("name its folder with --warehouse DIR; `lakehost run` makes a new one".to_owned()),
+    }
 }
 
 /// Threads for waiting on files, network and timers.

@@ -21,6 +21,12 @@ fn lakehost(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
+/// A warehouse without tables: to SQLite, an empty file is a database without any.
+fn empty_warehouse(folder: &Path) {
+    fs::create_dir(folder.join("warehouse")).unwrap();
+    fs::write(folder.join("warehouse/catalog.db"), "").unwrap();
+}
+
 /// All of what a command line answers. `[DIR]` stands for the folder.
 fn check(folder: &Path, arguments: &[&str], exit: i32, stdout: &str, stderr: &str) {
     let (code, out, err) = lakehost(folder, arguments);
@@ -52,14 +58,17 @@ fn wrong_command_lines_exit_with_2() {
         "",
         "error[LH0101]: there is no error code LH0399\n  hint   did you mean LH0301?\n",
     );
-    assert_eq!(lakehost(folder.path(), &[]).0, 2);
+    for arguments in [vec![], vec!["table"], vec!["plugin"]] {
+        let (code, out, err) = lakehost(folder.path(), &arguments);
+        assert!(code == 2 && out.is_empty() && err.contains("Usage: lakehost"), "{arguments:?}: {err}");
+    }
 }
 
 #[test]
 fn a_run_answers_json_however_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let table = [
-        (vec!["run", "--plugin", "none.wasm", "--month", "2024-01", "--format", "json"], 3, "LH0206"),
+        (vec!["run", "--plugin", "none.wasm", "--month", "2024-01", "--format", "json"], 2, "LH0101"),
         (vec!["run", "--plugin", "none.wasm", "--month", "2024-01", "--bogus", "--format=json"], 2, "LH0101"),
         (vec!["run", "nobody", "--format", "json"], 2, "LH0103"),
         (vec!["run", "--plugin", "none.wasm", "--warehouse", "s3://a/b", "--format", "json"], 2, "LH0101"),
@@ -100,7 +109,7 @@ fn queries_answer_in_every_format() {
         "",
         "error[LH0101]: there is no warehouse [DIR]/warehouse\n  hint   name its folder with --warehouse DIR; `lakehost run` makes a new one\n",
     );
-    fs::create_dir(folder.path().join("warehouse")).unwrap();
+    empty_warehouse(folder.path());
     check(
         folder.path(),
         &["query", sql],
@@ -113,7 +122,7 @@ fn queries_answer_in_every_format() {
         &["query", sql, "--limit", "1"],
         0,
         "one  text  nothing\n───  ────  ───────\n  1  a b      NULL\n",
-        "the first 1 rows; --limit 0 shows all, --format csv writes them\n",
+        "the first row; --limit 0 shows all, --format csv writes them\n",
     );
     check(folder.path(), &["query", sql, "--format", "csv"], 0, "one,text,nothing\n1,a b,\n2,c,3\n", "");
     check(
@@ -156,6 +165,21 @@ fn verbs_on_nothing_say_so() {
     check(folder.path(), &["table", "list"], 0, "no tables in [DIR]/warehouse\n", "");
     assert!(!folder.path().join("warehouse").exists(), "looking makes nothing");
     fs::create_dir(folder.path().join("warehouse")).unwrap();
+    check(folder.path(), &["table", "list"], 0, "no tables in [DIR]/warehouse\n", "");
+    let none = |name: &str| {
+        format!(
+            "error[LH0101]: there is no warehouse [DIR]/{name}\n  hint   name its folder with --warehouse DIR; `lakehost run` makes a new one\n"
+        )
+    };
+    fs::write(folder.path().join("file"), "").unwrap();
+    for name in ["nowhere", "file"] {
+        check(folder.path(), &["runs", "--warehouse", name], 2, "", &none(name));
+        check(folder.path(), &["table", "list", "--warehouse", name], 2, "", &none(name));
+    }
+    check(folder.path(), &["resolve"], 2, "", &none("warehouse"));
+    assert!(!folder.path().join("warehouse/catalog.db").exists(), "reading makes no catalog");
+    fs::remove_dir(folder.path().join("warehouse")).unwrap();
+    empty_warehouse(folder.path());
     check(folder.path(), &["resolve"], 0, "nothing to resolve\n", "");
     for arguments in
         [vec!["snapshots", "raw.none"], vec!["table", "show", "raw.none"], vec!["table", "drop", "raw.none", "--yes"]]

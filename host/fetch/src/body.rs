@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,8 @@ use crate::spool::SpoolSummary;
 pub(crate) struct Shared {
     pub url: String,
     file: File,
+    /// For messages: where bodies lie. A local file lies elsewhere, and is never written.
+    spool_dir: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
     changed_async: Notify,
@@ -117,6 +120,7 @@ impl Shared {
     pub(crate) fn new(
         url: String,
         file: File,
+        spool_dir: PathBuf,
         head: Head,
         available: u64,
         budget: Arc<AtomicU64>,
@@ -126,6 +130,7 @@ impl Shared {
         Self {
             url,
             file,
+            spool_dir,
             state: Mutex::new(state),
             changed: Condvar::new(),
             changed_async: Notify::new(),
@@ -203,7 +208,7 @@ impl Shared {
     pub(crate) fn append(&self, offset: u64, chunk: &[u8]) -> Result<()> {
         let length = chunk.len() as u64;
         self.reserve(length)?;
-        self.file.write_all_at(chunk, offset).map_err(|error| Error::io(format!("spool {}", self.url), &error))?;
+        self.file.write_all_at(chunk, offset).map_err(|error| Error::spool(&self.spool_dir, &error))?;
         self.lock().available = offset.saturating_add(length);
         self.wake();
         Ok(())
@@ -213,7 +218,8 @@ impl Shared {
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         let held = self.budget.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if held > self.budget_limit {
-            return Err(Error::SpoolFull { url: self.url.clone(), limit_bytes: self.budget_limit });
+            let dir = self.spool_dir.display().to_string();
+            return Err(Error::SpoolFull { url: self.url.clone(), dir, limit_bytes: self.budget_limit });
         }
         Ok(())
     }
@@ -235,7 +241,7 @@ impl Shared {
             state.tail = Tail::Failed;
         }
         // Under the lock: no reader may find the old bytes behind the new head.
-        self.file.set_len(0).map_err(|error| Error::io(format!("spool {}", self.url), &error))?;
+        self.file.set_len(0).map_err(|error| Error::spool(&self.spool_dir, &error))?;
         drop(state);
         self.release();
         self.wake();

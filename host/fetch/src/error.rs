@@ -1,6 +1,7 @@
 //! All the ways in which bytes do not arrive. Messages name the URL without user information and query.
 
 use std::io;
+use std::path::Path;
 
 use crate::allow::Refused;
 
@@ -51,8 +52,11 @@ pub enum Error {
         found_bytes: Option<u64>,
     },
     /// Bodies that are still held take all of the spool's budget.
-    #[error("{url} does not fit: bodies on disk are limited to {limit_bytes} bytes in all")]
-    SpoolFull { url: String, limit_bytes: u64 },
+    #[error("{url} does not fit: bodies in {dir} are limited to {limit_bytes} bytes in all")]
+    SpoolFull { url: String, dir: String, limit_bytes: u64 },
+    /// The folder for bodies cannot be used, or its disk is full. A fault of this machine: it says nothing of upstream.
+    #[error("downloads cannot be spooled to {dir}: {detail}")]
+    Spool { dir: String, kind: io::ErrorKind, detail: String },
     /// More hops than the limit, or a loop.
     #[error("{url} redirects more than {limit} times")]
     TooManyRedirects { url: String, limit: u32 },
@@ -62,7 +66,7 @@ pub enum Error {
     /// The server asks to come back later than this request may wait.
     #[error("{url} answered {status} and asks to wait {after_ms} ms")]
     RateLimited { url: String, status: u16, after_ms: u64 },
-    /// This machine's disk or file system.
+    /// This machine's disk or file system, elsewhere than in the folder for bodies; a local file that was asked for, for one.
     #[error("cannot {doing}: {detail}")]
     Io { doing: String, kind: io::ErrorKind, detail: String },
     /// Text that is not a URL.
@@ -112,6 +116,7 @@ impl Error {
             | Self::Tls { .. }
             | Self::TooLarge { .. }
             | Self::SpoolFull { .. }
+            | Self::Spool { .. }
             | Self::TooManyRedirects { .. }
             | Self::Io { .. }
             | Self::BadUrl { .. }
@@ -126,6 +131,10 @@ impl Error {
     /// The error of this crate inside an [`io::Error`] that a [`crate::Spool`] returned.
     pub fn from_io(error: &io::Error) -> Option<&Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref::<Self>())
+    }
+
+    pub(crate) fn spool(dir: &Path, error: &io::Error) -> Self {
+        Self::Spool { dir: dir.display().to_string(), kind: error.kind(), detail: error.to_string() }
     }
 
     pub(crate) fn io(doing: impl Into<String>, error: &io::Error) -> Self {
@@ -143,6 +152,8 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::Io { kind, .. } => *kind,
+            // A full disk stays one. `NotFound` would tell of the body, and it is the folder that is missing.
+            Error::Spool { kind: kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded), .. } => *kind,
             Error::Truncated { .. } => io::ErrorKind::UnexpectedEof,
             Error::Timeout { .. } => io::ErrorKind::TimedOut,
             Error::Refused(_) => io::ErrorKind::PermissionDenied,

@@ -265,8 +265,7 @@ impl Inner {
         let spool_dir = self.spool_dir.clone();
         // Without a name from the start: nothing is left behind, however the process ends.
         let file = tokio::task::spawn_blocking(move || {
-            tempfile::tempfile_in(&spool_dir)
-                .map_err(|error| Error::io(format!("make a spool file in {}", spool_dir.display()), &error))
+            tempfile::tempfile_in(&spool_dir).map_err(|error| Error::spool(&spool_dir, &error))
         })
         .await
         .unwrap_or(Err(Error::Cancelled))?;
@@ -278,7 +277,8 @@ impl Inner {
     }
 
     fn shared(&self, url: String, file: std::fs::File, head: Head, available: u64) -> Arc<Shared> {
-        Arc::new(Shared::new(url, file, head, available, Arc::clone(&self.spooled_bytes), self.limits.spool_bytes))
+        let budget = Arc::clone(&self.spooled_bytes);
+        Arc::new(Shared::new(url, file, self.spool_dir.clone(), head, available, budget, self.limits.spool_bytes))
     }
 
     async fn open_file(&self, method: &'static str, url: Url) -> Result<file::LocalFile> {

@@ -185,6 +185,10 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn list_tables(&self, namespace: Option<&str>) -> Result<Vec<CatalogEntry>>;
     /// Makes a namespace; one that is there already is fine.
     async fn create_namespace(&self, namespace: &str) -> Result<()>;
+    /// An error when it is certain by now that no commit can work.
+    fn check_writable(&self) -> Result<()> {
+        Ok(())
+    }
     /// Applies all changes or none, in one request. An `Err` means that none was applied and none can be later.
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome>;
     /// Forgets a table that is as the caller saw it; `false`: it is not. Files stay.

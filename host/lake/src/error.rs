@@ -42,6 +42,16 @@ pub enum Error {
         #[source]
         source: Box<sqlx::Error>,
     },
+    /// `LH0501`: the catalog could be opened for reading only.
+    #[error("{what} cannot be written")]
+    ReadOnly {
+        /// `the warehouse /data/warehouse`
+        what: String,
+        detail: String,
+    },
+    /// `LH0101`: a partition field of a new table.
+    #[error("{problem}")]
+    Partition { column: String, problem: String, hint: Option<String> },
     /// `LH0602`
     #[error("commit to {table} lost a race with another writer")]
     Conflict {
@@ -164,11 +174,24 @@ fn iceberg_code(error: &iceberg::Error) -> Code {
 /// SQLite's primary result code, when the error came from the database.
 pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+    // A full disk, met while the shared memory of the WAL was made.
+    Some(if code == SQLITE_IOERR_SHMSIZE { SQLITE_FULL } else { code & 0xff })
 }
 
+/// The folder of a file, for the advice to free some space there.
+fn folder_of(location: &str) -> &str {
+    match location.rsplit_once('/') {
+        Some((folder, _)) if !folder.is_empty() => folder,
+        _ => location,
+    }
+}
+
+pub(crate) const SQLITE_PERM: i32 = 3;
 pub(crate) const SQLITE_BUSY: i32 = 5;
+pub(crate) const SQLITE_READONLY: i32 = 8;
 pub(crate) const SQLITE_FULL: i32 = 13;
+pub(crate) const SQLITE_CANTOPEN: i32 = 14;
+const SQLITE_IOERR_SHMSIZE: i32 = 4874;
 
 impl Diagnostic for Error {
     fn code(&self) -> Code {
@@ -185,6 +208,8 @@ impl Diagnostic for Error {
                 Some(SQLITE_BUSY) => codes::CATALOG_BUSY,
                 _ => codes::CATALOG_IO,
             },
+            Self::ReadOnly { .. } => codes::STORE_IO,
+            Self::Partition { .. } => codes::USAGE,
             Self::Conflict { .. } => codes::CATALOG_CONFLICT,
             Self::TableShape { .. } => codes::CATALOG_TABLE,
             Self::NoTable { .. } => codes::CATALOG_NO_TABLE,
@@ -200,6 +225,9 @@ impl Diagnostic for Error {
     }
 
     fn retry(&self) -> Retry {
+        if matches!(self, Self::ReadOnly { .. }) {
+            return Retry::Never;
+        }
         match self.code() {
             codes::COMMIT_UNKNOWN => Retry::LookFirst,
             codes::STORE_IO | codes::CATALOG_IO | codes::CATALOG_BUSY | codes::CATALOG_CONFLICT => Retry::Backoff,
@@ -223,6 +251,8 @@ impl Diagnostic for Error {
             Self::OutcomeUnknown { table, run_id, .. } => vec![pair("table", table), pair("run", run_id)],
             Self::Schema { table, column, .. } => vec![pair("table", table), pair("column", column)],
             Self::Setting { what, .. } => vec![pair("setting", what)],
+            Self::Partition { column, .. } => vec![pair("column", column)],
+            Self::ReadOnly { .. } => Vec::new(),
             Self::Internal(_) | Self::FailPoint(_) => Vec::new(),
         }
     }
@@ -232,6 +262,7 @@ impl Diagnostic for Error {
             Self::Damaged { detail, .. }
             | Self::OutcomeUnknown { detail, .. }
             | Self::Balance { detail, .. }
+            | Self::ReadOnly { detail, .. }
             | Self::Setting { detail, .. } => Some(detail.clone()),
             Self::Conflict { what, found, expected, .. } => Some(format!(
                 "another load changed {what}: main is at {}, expected {}",
@@ -255,7 +286,10 @@ impl Diagnostic for Error {
             Self::Conflict { table, .. } => {
                 Some(format!("`lakehost snapshots {table}` shows who; then run the same command again"))
             }
-            Self::TableShape { hint, .. } => hint.clone(),
+            Self::TableShape { hint, .. } | Self::Partition { hint, .. } => hint.clone(),
+            Self::ReadOnly { .. } => {
+                Some("make it writable, with some space left, or name another --warehouse; reading works".to_owned())
+            }
             Self::NoTable { known, .. } => Some(if known.is_empty() {
                 "no table was loaded yet: `lakehost run` makes one".to_owned()
             } else {
@@ -265,14 +299,26 @@ impl Diagnostic for Error {
             Self::OutcomeUnknown { run_id, .. } => {
                 Some(format!("all files are kept; `lakehost resolve {run_id}` looks again and finishes"))
             }
-            Self::Owner { .. } => Some(
-                "`--table NAMESPACE.NAME` loads into a table of its own; another write mode or `lakehost table adopt` keeps this one"
-                    .to_owned(),
-            ),
+            Self::Owner { .. } => Some("`--table NAMESPACE.OTHER` loads into another table".to_owned()),
             Self::Schema { .. } => Some("`--table NAMESPACE.NAME` loads into a new table with these columns".to_owned()),
             Self::NoSnapshot { table, .. } => Some(format!("`lakehost snapshots {table}` lists them")),
             _ => match self.code() {
-                codes::MACHINE_DISK => Some("free some space, then run the same command again; nothing was committed".to_owned()),
+                codes::MACHINE_DISK => {
+                    let place = match self {
+                        Self::Store { location, .. } => format!("under {}", folder_of(location)),
+                        Self::Catalog { catalog, .. } => format!("under {}", folder_of(catalog)),
+                        Self::Iceberg { table, .. } => format!("in the warehouse of table {table}"),
+                        _ => "in the warehouse".to_owned(),
+                    };
+                    Some(format!("free some space {place}, then run the same command again"))
+                }
+                codes::CATALOG_IO => Some(
+                    "`lakehost doctor` looks closer; restore catalog.db from a copy, or name another --warehouse".to_owned(),
+                ),
+                codes::STORE_MISSING => Some(
+                    "restore the file from a copy; a warehouse that was moved has to go back: table locations are absolute"
+                        .to_owned(),
+                ),
                 _ => None,
             },
         }

@@ -187,6 +187,7 @@ impl SqliteLake {
 
     fn start(&self, target: &Target, run_id: &str) -> Result<LakeLoad> {
         check_run_id(run_id)?;
+        self.core.catalog.check_writable()?;
         let state = self.core.block_on(async {
             self.sweep().await;
             self.core.catalog.load(&target.table).await

@@ -1,5 +1,6 @@
 //! Partition specs: the window field that every windowed table has, and what pipelines add to it.
 
+use arrow_schema::Schema as ArrowSchema;
 use iceberg::spec::{
     DataFile, Datum, Literal, ManifestFile, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Struct, Transform,
     UnboundPartitionSpec,
@@ -125,6 +126,60 @@ fn field_name(field: &PartitionField) -> String {
         ColumnTransform::Hour => format!("{column}_hour"),
         ColumnTransform::Bucket(count) => format!("{column}_bucket_{count}"),
         ColumnTransform::Truncate(width) => format!("{column}_trunc_{width}"),
+    }
+}
+
+/// A partition field as the user writes it: `day(pickup)`.
+fn written(field: &PartitionField) -> String {
+    let column = &field.column;
+    match field.transform {
+        ColumnTransform::Identity => column.clone(),
+        ColumnTransform::Bucket(count) => format!("bucket({count}, {column})"),
+        ColumnTransform::Truncate(width) => format!("truncate({width}, {column})"),
+        other => format!("{}({column})", to_iceberg(other)),
+    }
+}
+
+/// The partition fields of a new table against the columns of its first load.
+pub fn check_fields(columns: &ArrowSchema, schema: &Schema, partition: &[PartitionField]) -> Result<()> {
+    for field in partition {
+        let column = field.column.clone();
+        let Some(source) = schema.field_by_name(&column) else {
+            let problem = format!("the partition field {} names no column", written(field));
+            return Err(Error::Partition { hint: nearest(columns, &column), column, problem });
+        };
+        let transform = to_iceberg(field.transform);
+        if transform.result_type(&source.field_type).is_err() {
+            let name = written(field);
+            let name = name.split_once('(').map_or("identity", |(name, _)| name);
+            let kind = columns
+                .field_with_name(&column)
+                .map_or_else(|_| source.field_type.to_string(), |field| field.data_type().to_string());
+            return Err(Error::Partition {
+                problem: format!("{name}() does not take column {column} of type {kind}"),
+                column,
+                hint: Some("name another column or another transform with --partition-by".to_owned()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Advice on a column that is not there: the one that looks most like it, or all.
+fn nearest(columns: &ArrowSchema, wanted: &str) -> Option<String> {
+    let lower = wanted.to_lowercase();
+    let names =
+        || columns.fields().iter().map(|field| field.name().as_str()).filter(|name| !name.starts_with("_lakehost_"));
+    let best = names()
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|left, right| left.0.total_cmp(&right.0));
+    match best {
+        Some((_, name)) => Some(format!("did you mean `{name}`?")),
+        None => {
+            let all: Vec<&str> = names().collect();
+            (!all.is_empty()).then(|| format!("there are: {}", all.join(", ")))
+        }
     }
 }
 

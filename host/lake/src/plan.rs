@@ -43,6 +43,7 @@ impl Plan {
     fn create(target: &Target, location: &str) -> Result<Self> {
         let table = &target.table;
         let made = schema::new_schema(table, &target.schema)?;
+        layout::check_fields(&target.schema, &made, &target.partition)?;
         let creation = Creation {
             uuid: Uuid::new_v4(),
             location: location.to_owned(),

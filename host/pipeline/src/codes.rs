@@ -49,7 +49,7 @@ codes! {
     TRUST_GRANT = "LH0801", "a plugin asks for something that was not granted";
     TRUST_UNKNOWN_PLUGIN = "LH0802", "an unknown plugin asks for grants and nobody approved them";
     BUG = "LH0901", "a bug in lakehost";
-    MACHINE_DISK = "LH1001", "the disk is full";
+    MACHINE_DISK = "LH1001", "the disk is full or cannot be used";
     MACHINE_MEMORY = "LH1002", "the memory budget does not hold the work";
     INTERRUPTED = "LH1099", "interrupted; the window under way was not committed";
 }

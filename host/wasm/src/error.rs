@@ -264,6 +264,12 @@ impl Diagnostic for Error {
                     None => "nothing grants that".to_owned(),
                 })
             }
+            Self::Source { error: fetch::Error::Spool { kind, .. } } => Some(match kind {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    "free some space, or set TMPDIR to a folder with more room".to_owned()
+                }
+                _ => "set TMPDIR to a folder that can be written".to_owned(),
+            }),
             Self::HostCall { .. } => Some("upstream may be slow: run the same command again later".to_owned()),
             Self::Config { nearest, .. } => {
                 nearest.as_ref().map(|key| format!("did you mean `{key}`? `lakehost plugin inspect` lists the keys"))
@@ -296,6 +302,8 @@ pub(crate) fn source_category(error: &fetch::Error) -> Category {
         E::Io { kind: std::io::ErrorKind::NotFound, .. } => Category::NotFound,
         E::Io { kind: std::io::ErrorKind::PermissionDenied, .. } => Category::Forbidden,
         E::TooLarge { .. } | E::BadResponse { .. } | E::TooManyRedirects { .. } => Category::InvalidData,
+        // Whatever its kind: a missing folder here is no missing file upstream.
+        E::Spool { .. } => Category::Unavailable,
         E::BadUrl { .. } | E::BadGrant { .. } | E::HeaderRefused { .. } | E::MethodRefused { .. } => Category::Internal,
         _ => Category::Unavailable,
     }
@@ -306,7 +314,9 @@ fn source_code(error: &fetch::Error) -> Code {
     match error {
         E::Refused(_) => codes::TRUST_GRANT,
         E::Changed { .. } => codes::SOURCE_CHANGED,
-        E::SpoolFull { .. } | E::Io { kind: std::io::ErrorKind::StorageFull, .. } => codes::MACHINE_DISK,
+        E::SpoolFull { .. } | E::Spool { .. } | E::Io { kind: std::io::ErrorKind::StorageFull, .. } => {
+            codes::MACHINE_DISK
+        }
         E::BadGrant { .. } => codes::USAGE,
         E::Cancelled => codes::INTERRUPTED,
         other => source_category(other).code(),
@@ -377,6 +387,7 @@ mod tests {
             kind: std::io::ErrorKind::StorageFull,
             detail: String::new(),
         };
+        let spool = |kind| fetch::Error::Spool { dir: "/nonexistent".to_owned(), kind, detail: String::new() };
         let changed = fetch::Error::Changed { url: String::new(), detail: String::new() };
         for (error, code) in [
             (status(404), "LH0302"),
@@ -384,10 +395,21 @@ mod tests {
             (status(429), "LH0305"),
             (status(503), "LH0304"),
             (disk, "LH1001"),
+            (spool(std::io::ErrorKind::StorageFull), "LH1001"),
+            (spool(std::io::ErrorKind::NotFound), "LH1001"),
             (changed, "LH0307"),
             (fetch::Error::Cancelled, "LH1099"),
         ] {
             assert_eq!(Error::Source { error }.code().0, code);
+        }
+        for kind in [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied] {
+            assert_eq!(
+                source_category(&spool(kind)),
+                Category::Unavailable,
+                "the file upstream is not what is missing"
+            );
+            let hint = Error::Source { error: spool(kind) }.hint();
+            assert_eq!(hint.as_deref(), Some("set TMPDIR to a folder that can be written"));
         }
     }
 }

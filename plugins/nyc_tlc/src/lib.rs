@@ -85,14 +85,16 @@ impl TlcMonths {
         self.config.dataset
     }
 
-    /// Upstream answers 403 for a month that it has not published, and another server 404.
-    fn explain(file: &str, error: PluginError) -> PluginError {
+    /// Upstream answers 403 for a month that it has not published, and another server 404. So does a wrong folder: the URL tells.
+    fn explain(url: &str, file: &str, error: PluginError) -> PluginError {
         let missing = matches!(error.status(), Some(403 | 404)) || error.category == Category::NotFound;
         if !missing || error.category == Category::NotGranted {
             return error.with("file", file);
         }
         let status = error.status().map(|status| status.to_string());
-        let explained = PluginError::not_yet_available(format!("{file} is not published yet")).with("file", file);
+        let explained = PluginError::not_yet_available(format!("{file} is not published yet"))
+            .with("file", file)
+            .with("url", without_user(url));
         status.into_iter().fold(explained, |explained, status| explained.with("status", status))
     }
 }
@@ -138,7 +140,8 @@ impl Source for TlcMonths {
         };
         let month = Month::of_window(window)?;
         let file = month.file_name(self.kind());
-        let entry = stat(&format!("{}{file}", self.prefix)).map_err(|error| Self::explain(&file, error))?;
+        let url = format!("{}{file}", self.prefix);
+        let entry = stat(&url).map_err(|error| Self::explain(&url, &file, error))?;
         let strong_etag = entry.etag.filter(|etag| !etag.starts_with("W/"));
         Ok(vec![Split {
             id: format!("{}-{month}", self.kind().name()),
@@ -154,12 +157,20 @@ impl Source for TlcMonths {
             PluginError::internal(format!("split {} does not name its month: {}", split.id, split.description))
         })?;
         let file = month.file_name(self.kind());
-        let blob =
-            fetch(&FetchRequest::get(format!("{}{file}", self.prefix))).map_err(|error| Self::explain(&file, error))?;
+        let url = format!("{}{file}", self.prefix);
+        let blob = fetch(&FetchRequest::get(&url)).map_err(|error| Self::explain(&url, &file, error))?;
         let projection = self.kind().projection(self.config.names);
         let reader = read_parquet(&blob, Some(&projection)).map_err(|error| error.with("file", &file))?;
         Ok(Rows::FromHost(reader))
     }
+}
+
+/// A URL fit to be shown: a name and a password before the host are left out.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or(host);
+    format!("{scheme}://{host}{path}")
 }
 
 lakehost_sdk::export_source!(TlcMonths);

@@ -112,6 +112,8 @@ fn a_month_that_is_not_there_is_not_published_yet() {
     let host = Host::new().with(FILE, Answer::status(403));
     let error = host.run(|| source.plan(&request("yellow"))).expect_err("not published");
     assert_eq!(error.message, "yellow_tripdata_2024-01.parquet is not published yet");
+    assert_eq!(error.detail("url"), Some(FILE));
+    assert_eq!(without_user("https://u:p@h.example/a@b"), "https://h.example/a@b");
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn a_refusal_of_the_host_is_passed_on() {
     let refused =
         PluginError::new(Category::NotGranted, lakehost_sdk::Scope::Run, lakehost_sdk::Retry::Never, "no grant")
             .with("status", "403");
-    assert_eq!(TlcMonths::explain("a.parquet", refused).category, Category::NotGranted);
+    assert_eq!(TlcMonths::explain("https://h.example/a.parquet", "a.parquet", refused).category, Category::NotGranted);
 }
 
 #[test]

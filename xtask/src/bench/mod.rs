@@ -86,7 +86,7 @@ fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
         scratch: workspace.scratch("bench/runs")?,
         serving: Serving::start(&months(workspace, wanted)?)?,
     };
-    let machine = report::Machine::look(&jobs)?;
+    let mut machine = report::Machine::look(&jobs)?;
     let chosen = jobs.chosen(&wanted.bars);
     let mut samples: Vec<(Job, Vec<Sample>)> = chosen.into_iter().map(|job| (job, Vec::new())).collect();
 
@@ -109,7 +109,10 @@ fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
             }
         }
     }
+    machine.look_again();
     jobs::equal_counts(&samples)?;
+    // Several gigabytes of tables; after a failure they stay for looking at.
+    std::fs::remove_dir_all(&jobs.scratch).with_context(|| format!("cannot remove {}", jobs.scratch.display()))?;
     let results = bars::judge(&samples, &wanted.bars);
     let text = report::markdown(&machine, wanted.rounds, wanted.rows, &samples, &results, &sums);
     println!("\n{text}");

@@ -40,16 +40,24 @@ impl Machine {
         Ok(Self {
             lines: vec![
                 format!("{cores} cores, {processor}, {memory}, Linux {}", read("/proc/sys/kernel/osrelease").trim()),
-                format!(
-                    "load average before the first round: {}",
-                    read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ")
-                ),
+                format!("load average before the first round: {}", load()),
                 first(Command::new(&jobs.lakehost).arg("--version"))?,
                 first(Command::new("rustc").arg("--version"))?,
                 first(Command::new(&jobs.python).arg("--version"))?,
             ],
         })
     }
+
+    /// Adds how busy the machine was by the end.
+    pub fn look_again(&mut self) {
+        self.lines.push(format!("load average after the last round: {}", load()));
+    }
+}
+
+/// Processes that wanted a core, over the last 1, 5 and 15 minutes.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// Everything that was found out.

@@ -136,10 +136,13 @@ fn catalog(place: &Where) -> Finding {
     }
     match Warehouse::open(place).and_then(|warehouse| Ok(warehouse.lake.list(None)?)) {
         Err(fault) => Finding::broken("catalog", &fault),
+        Ok(tables) if tables.len() == 1 && tables.iter().all(|table| table.problem.is_none()) => {
+            Finding::fine("catalog", "opens, 1 table".to_owned())
+        }
         Ok(tables) => match tables.iter().find_map(|table| Some((&table.table, table.problem.as_ref()?))) {
             Some((table, problem)) => Finding::warning(
                 "catalog",
-                format!("{} tables, and {table} cannot be read: {problem}", tables.len()),
+                format!("{table}, one of {}, cannot be read: {problem}", tables.len()),
                 "other tables work; bring its files back from a backup, or drop it",
             ),
             None => Finding::fine("catalog", format!("opens, {} tables", tables.len())),

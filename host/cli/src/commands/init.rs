@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use lakehost_pipeline::Fault;
 
@@ -34,8 +35,16 @@ pub fn run(arguments: &InitArguments) -> Result<u8, Fault> {
         }
         Err(error) => return Err(Error::file(&path, "written", error).into()),
     }
-    super::print(&format!("wrote {}\nnext: lakehost run green_trips --month 2024-01\n", path.display()))?;
+    let named = if folder == Path::new(".") { String::new() } else { format!(" --file {}", quoted(&path)) };
+    super::print(&format!("wrote {}\nnext: lakehost run green_trips --month 2024-01{named}\n", path.display()))?;
     Ok(exit_code::SUCCESS)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c));
+    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]
@@ -43,6 +52,12 @@ mod tests {
     use super::*;
     use crate::args::RunArguments;
     use crate::config::resolve;
+
+    #[test]
+    fn paths_survive_a_shell() {
+        assert_eq!(quoted(Path::new("new/lakehost.toml")), "new/lakehost.toml");
+        assert_eq!(quoted(Path::new("it's new/a")), "'it'\\''s new/a'");
+    }
 
     #[test]
     fn the_first_file_can_be_run() {

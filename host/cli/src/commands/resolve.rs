@@ -38,6 +38,7 @@ fn name(run: &Resolved) -> String {
 fn found(resolution: &Resolution) -> String {
     match resolution {
         Resolution::Landed { snapshot_id } => format!("it had been committed as snapshot {snapshot_id}"),
+        Resolution::NotLanded { files_deleted: 1 } => "it had not been committed; 1 file deleted".to_owned(),
         Resolution::NotLanded { files_deleted } => format!("it had not been committed; {files_deleted} files deleted"),
         Resolution::InUse => "its process is still at work".to_owned(),
         Resolution::Unsure { reason } => format!("left as it is: {reason}"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lakehost_pipeline::ports::{Cleaner, Lake, Source};
+use lakehost_pipeline::ports::{Cleaner, Lake, Source, WriteMode};
 use lakehost_pipeline::{Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
 use lakehost_wasm::Plugin;
 use serde_json::{Value, json};
@@ -34,11 +34,12 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
                     if let (true, Value::Object(entries)) = (arguments.dry_run, &mut json) {
                         entries.insert("plan".to_owned(), parts.json());
                     }
-                    super::print_json(&json)?;
+                    super::print_json(&json).map_err(|error| error.after(&report))?;
                 }
                 ReportFormat::Text => {
                     let parts = if arguments.dry_run { parts.text() } else { String::new() };
-                    super::print(&format!("{parts}{}", report::text(&report)))?;
+                    let text = format!("{parts}{}", report::text(&report));
+                    super::print(&text).map_err(|error| error.after(&report))?;
                 }
             }
             Ok(exit_code::of_report(&report))
@@ -55,7 +56,11 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
 /// The report of a run that failed before its first window. `run`: its id and pipeline, once it has any.
 pub fn print_failed(run: Option<(&str, Option<&str>)>, fault: &Fault) -> Result<(), Error> {
     let (run_id, pipeline) = run.unwrap_or_default();
-    super::print_json(&report::json(&report::failed(run_id, pipeline, fault))?)
+    let mut json = report::json(&report::failed(run_id, pipeline, fault))?;
+    if let (None, Value::Object(entries)) = (run, &mut json) {
+        entries.insert("run_id".to_owned(), Value::Null);
+    }
+    super::print_json(&json)
 }
 
 fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fault> {
@@ -71,6 +76,7 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fa
     let about = plugin.about()?;
     let granularity = about.granularity.unwrap_or(Granularity::None);
     let windows = windows::resolve(&about.id.name, granularity, windows::typed(arguments))?;
+    refuse_whole(&about.id.name, granularity, request.mode, arguments.write_mode.is_some())?;
     let mut settings = Settings::new(&about.id.name, &about.config_schema, &request.source.table)?;
     arguments.config.iter().try_for_each(|assignment| settings.assign(assignment, "--config"))?;
     let config = plugin.config(&settings.into_value())?;
@@ -109,6 +115,18 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fa
         crate::show(&Fault::new(error));
     }
     Ok((report, parts))
+}
+
+/// A window that replaced the whole table would take all other windows with it.
+fn refuse_whole(plugin: &str, width: Granularity, mode: Option<WriteMode>, typed: bool) -> Result<(), Error> {
+    if width == Granularity::None || mode != Some(WriteMode::FullRefresh) {
+        return Ok(());
+    }
+    let way_out = if typed { "leave --write-mode away" } else { "take `write` out of the pipeline" };
+    Err(Error::Usage {
+        message: format!("full-refresh replaces the whole table, and {plugin} is read by the {width}"),
+        hint: Some(format!("{way_out}: each window replaces itself")),
+    })
 }
 
 fn execute(
@@ -229,6 +247,20 @@ fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_never_replaces_the_whole_table() {
+        use lakehost_pipeline::Diagnostic;
+        let error = refuse_whole("nyc_tlc", Granularity::Month, Some(WriteMode::FullRefresh), true).unwrap_err();
+        assert_eq!(
+            format!("{}: {error}; {}", error.code(), error.hint().unwrap_or_default()),
+            "LH0101: full-refresh replaces the whole table, and nyc_tlc is read by the month; \
+             leave --write-mode away: each window replaces itself"
+        );
+        assert!(refuse_whole("a", Granularity::Month, Some(WriteMode::FullRefresh), false).is_err());
+        assert!(refuse_whole("a", Granularity::Month, Some(WriteMode::Append), true).is_ok());
+        assert!(refuse_whole("a", Granularity::None, Some(WriteMode::FullRefresh), true).is_ok());
+    }
 
     #[test]
     fn cleaner_settings_find_their_cleaner() {

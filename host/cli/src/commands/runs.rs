@@ -7,11 +7,14 @@ use crate::args::{ReportFormat, RunsArguments};
 use crate::config::resolve;
 use crate::table::{Align, TextTable, grouped};
 use crate::time::utc;
-use crate::{exit_code, memory, runs};
+use crate::{exit_code, memory, runs, warehouse};
 
 /// Lists the runs, or shows one.
 pub fn run(arguments: &RunsArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
+    if !warehouse::exists(&place.warehouse) {
+        warehouse::expect_none_yet(&place.warehouse, arguments.place.warehouse.is_some())?;
+    }
     if let Some(run_id) = &arguments.run_id {
         // A report is JSON by nature; there is no shorter way to show all of it.
         super::print_json(&runs::one(&place.warehouse, run_id)?)?;

@@ -21,8 +21,14 @@ use crate::{exit_code, memory};
 /// All tables.
 pub fn list(arguments: &TableListArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
-    let lines =
-        if warehouse::exists(&place.warehouse) { Warehouse::open(&place)?.lake.list(None)? } else { Vec::new() };
+    let warehouse = match warehouse::exists(&place.warehouse) {
+        true => Some(Warehouse::open(&place)?),
+        false => warehouse::expect_none_yet(&place.warehouse, arguments.place.warehouse.is_some()).map(|()| None)?,
+    };
+    let lines = match &warehouse {
+        Some(warehouse) => warehouse.lake.list(None)?,
+        None => Vec::new(),
+    };
     match arguments.format {
         ReportFormat::Json => {
             let tables: Vec<Value> = lines.iter().map(json_line).collect();
@@ -33,7 +39,10 @@ pub fn list(arguments: &TableListArguments) -> Result<u8, Fault> {
         }
         ReportFormat::Text => super::print(&text_lines(&lines))?,
     }
-    Ok(exit_code::SUCCESS)
+    // A table that cannot be read is a line of the list, and the exit code says that there is one.
+    let broken = lines.iter().find(|line| line.problem.is_some()).zip(warehouse.as_ref());
+    let fault = broken.and_then(|(line, warehouse)| warehouse.lake.describe(&line.table).err());
+    Ok(fault.map_or(exit_code::SUCCESS, |error| exit_code::of_fault(&error.into())))
 }
 
 fn json_line(table: &TableLine) -> Value {
@@ -159,16 +168,25 @@ fn text_details(details: &TableDetails) -> String {
     text
 }
 
-/// Removes a table and its files. A person at a terminal is asked first.
+/// Removes a table and its files, never unasked: --yes, or a person at a terminal who says yes.
 pub fn drop(arguments: &TableDropArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
     let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
     let details = warehouse.lake.describe(&name)?;
     let mut person = Terminal;
-    if !arguments.yes && person.present() {
+    if !arguments.yes {
+        if !person.present() {
+            return Err(Error::Usage {
+                message: format!("dropping {name} needs a yes"),
+                hint: Some("add --yes".to_owned()),
+            }
+            .into());
+        }
         let rows = details.head.as_ref().and_then(|head| head.rows).unwrap_or_default();
-        let question = format!("Drop {name} with {} rows and all its snapshots? There is no way back.", grouped(rows));
-        if !person.agrees(&question) {
+        let word = if rows == 1 { "row" } else { "rows" };
+        let question =
+            format!("Drop {name} with {} {word} and all its snapshots? There is no way back.", grouped(rows));
+        if !person.agrees(&question)? {
             return Err(Error::Stopped { what: "the table stays as it is" }.into());
         }
     }

@@ -188,6 +188,22 @@ fn long_bodies_are_refused_as_early_as_possible() {
 }
 
 #[test]
+fn a_spool_folder_that_cannot_be_used_is_named_and_is_no_missing_file() {
+    let world = World::new();
+    world.file("a", 1_000);
+    let dir = world.spool_dir();
+    std::fs::remove_dir(&dir).unwrap();
+    let error = world.fetch("a").expect_err("nowhere to put it");
+    let Error::Spool { dir: named, kind, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((named.as_str(), *kind), (dir.to_str().unwrap(), io::ErrorKind::NotFound));
+    assert!(error.to_string().starts_with(&format!("downloads cannot be spooled to {named}: ")), "{error}");
+    assert!(!error.is_transient());
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::Other);
+    let full = Error::Spool { dir: String::new(), kind: io::ErrorKind::StorageFull, detail: String::new() };
+    assert_eq!(io::Error::from(full).kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
 fn bodies_that_are_held_share_a_budget() {
     let world = World::with_limits(|limits| limits.spool_bytes = 150_000);
     world.file("a", 100_000);

@@ -17,7 +17,9 @@ use sqlx::{Row, Sqlite, Transaction};
 use super::metadata_cache::{Cached, MetadataCache};
 use super::metadata_text::MetadataText;
 use super::{Base, Catalog, CatalogEntry, Outcome, TableChange, TableState};
-use crate::error::{Error, Result, SQLITE_BUSY, SQLITE_FULL, sqlite_code};
+use crate::error::{
+    Error, Result, SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_PERM, SQLITE_READONLY, sqlite_code,
+};
 use crate::fail_point::{self, FailPoints};
 use crate::properties::DELETE_AFTER_COMMIT;
 use crate::store::Store;
@@ -43,6 +45,8 @@ pub struct SqliteCatalog {
     name: String,
     /// For messages.
     shown: String,
+    /// Why it was opened for reading only.
+    read_only: Option<String>,
     store: Arc<dyn Store>,
     io: FileIO,
     fail_points: FailPoints,
@@ -72,7 +76,7 @@ const NAMESPACES: &str = "CREATE TABLE IF NOT EXISTS iceberg_namespace_propertie
 const IS_TABLE: &str = "(iceberg_type = 'TABLE' OR iceberg_type IS NULL) AND metadata_location IS NOT NULL";
 
 impl SqliteCatalog {
-    /// Opens the file, makes it and its tables when they are not there.
+    /// Opens the file, makes it and its tables when they are not there. One that cannot be written is opened for reading.
     pub async fn open(options: &SqliteOptions, store: Arc<dyn Store>, fail_points: FailPoints) -> Result<Self> {
         let path = catalog_path(&options.uri)?;
         let shown = path.display().to_string();
@@ -85,13 +89,30 @@ impl SqliteCatalog {
             .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(BUSY_TIMEOUT)
             .synchronous(if options.durable { SqliteSynchronous::Full } else { SqliteSynchronous::Normal });
-        let failed = |source| Error::Catalog { action: "open", catalog: shown.clone(), source: Box::new(source) };
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(connect).await.map_err(failed)?;
-        let io = store.file_io();
-        let catalog =
-            Self { pool, name: options.name.clone(), shown, store, io, fail_points, cache: MetadataCache::default() };
-        catalog.prepare().await?;
-        Ok(catalog)
+        let with = |pool: SqlitePool, read_only: Option<String>| Self {
+            pool,
+            name: options.name.clone(),
+            shown: shown.clone(),
+            read_only,
+            io: store.file_io(),
+            store: Arc::clone(&store),
+            fail_points: fail_points.clone(),
+            cache: MetadataCache::default(),
+        };
+        let opened = match SqlitePoolOptions::new().max_connections(4).connect_with(connect).await {
+            Ok(pool) => {
+                let catalog = with(pool, None);
+                catalog.prepare().await.map(|()| catalog)
+            }
+            Err(source) => Err(Error::Catalog { action: "open", catalog: shown.clone(), source: Box::new(source) }),
+        };
+        match opened {
+            Err(error) => match only_readable(&path, &error) {
+                Some(why) => Ok(with(open_to_read(&path).await.ok_or(error)?, Some(why))),
+                None => Err(error),
+            },
+            opened => opened,
+        }
     }
 
     /// Makes the SQL tables, and brings a file of an older PyIceberg up to date.
@@ -123,7 +144,10 @@ impl SqliteCatalog {
 
     fn failed(&self, action: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
         let catalog = self.shown.clone();
-        move |source| Error::Catalog { action, catalog, source: Box::new(source) }
+        move |source| match sqlite_code(&source) {
+            Some(SQLITE_READONLY) => Error::ReadOnly { what: place(&catalog), detail: source.to_string() },
+            _ => Error::Catalog { action, catalog, source: Box::new(source) },
+        }
     }
 
     /// Writes the metadata file of a change; its text, for the next one to build upon. Its folder then holds the manifests too, durably.
@@ -332,7 +356,15 @@ impl Catalog for SqliteCatalog {
         Ok(())
     }
 
+    fn check_writable(&self) -> Result<()> {
+        match &self.read_only {
+            Some(why) => Err(Error::ReadOnly { what: place(&self.shown), detail: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome> {
+        self.check_writable()?;
         if !changes.iter().all(TableChange::holds) {
             return Ok(Outcome::Conflict);
         }
@@ -383,6 +415,62 @@ impl Catalog for SqliteCatalog {
     }
 }
 
+/// What a catalog that cannot be written stands for, in a sentence.
+fn place(catalog: &str) -> String {
+    match catalog.strip_suffix("/catalog.db") {
+        Some(warehouse) => format!("the warehouse {warehouse}"),
+        None => format!("the catalog {catalog}"),
+    }
+}
+
+/// Why a catalog that is there could not be opened to write, when reading it is still worth a try.
+fn only_readable(path: &Path, error: &Error) -> Option<String> {
+    if !path.is_file() {
+        return None;
+    }
+    match error {
+        Error::ReadOnly { detail, .. } => Some(detail.clone()),
+        Error::Catalog { source, .. } => {
+            let code = sqlite_code(source);
+            matches!(code, Some(SQLITE_PERM | SQLITE_READONLY | SQLITE_FULL | SQLITE_CANTOPEN))
+                .then(|| source.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// The file for reading only; `None` when that does not work either.
+///
+/// SQLite wants to make two small files next to one in WAL mode even to read it. Where it cannot, the file is read as if nobody could
+/// change it, but only when it is whole by itself: what a log next to it holds would be missing.
+async fn open_to_read(path: &Path) -> Option<SqlitePool> {
+    let is_whole = ["-wal", "-journal"].iter().all(|suffix| {
+        let mut log = path.as_os_str().to_owned();
+        log.push(suffix);
+        match std::fs::metadata(log) {
+            Ok(found) => found.len() == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    });
+    for immutable in [false, true] {
+        if immutable && !is_whole {
+            break;
+        }
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .read_only(true)
+            .immutable(immutable)
+            .busy_timeout(BUSY_TIMEOUT);
+        let Ok(pool) = SqlitePoolOptions::new().max_connections(4).connect_with(connect).await else { continue };
+        if sqlx::query("SELECT iceberg_type FROM iceberg_tables LIMIT 1").fetch_optional(&pool).await.is_ok() {
+            return Some(pool);
+        }
+        pool.close().await;
+    }
+    None
+}
+
 /// The file of a catalog URI. Three slashes are relative and four absolute, as SQLAlchemy and so PyIceberg has it.
 fn catalog_path(uri: &str) -> Result<PathBuf> {
     let path = match uri.strip_prefix("sqlite:") {
@@ -407,22 +495,5 @@ fn catalog_path(uri: &str) -> Result<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn catalog_uris_are_read_as_pyiceberg_reads_them() {
-        for (uri, path) in [
-            ("sqlite:////w/catalog.db", "/w/catalog.db"),
-            ("sqlite:///w/catalog.db", "w/catalog.db"),
-            ("/w/catalog.db", "/w/catalog.db"),
-            ("catalog.db", "catalog.db"),
-        ] {
-            assert_eq!(catalog_path(uri).unwrap(), Path::new(path), "{uri}");
-        }
-        assert!(
-            catalog_path("postgresql://user:secret@host/db").unwrap_err().to_string().starts_with("postgresql cannot")
-        );
-        assert!(catalog_path("sqlite:///").is_err());
-    }
-}
+#[path = "sqlite_tests.rs"]
+mod tests;

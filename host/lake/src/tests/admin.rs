@@ -90,3 +90,50 @@ fn list_show_adopt_drop() {
     Job::month("2024-01", 0..10).mode(WriteMode::Append).land(&lake);
     assert_eq!(rows(&world, &lake)["2024-01"], 10);
 }
+
+#[test]
+fn a_warehouse_that_cannot_be_written_can_be_read() {
+    use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
+    let world = World::new();
+    Job::month("2024-01", 0..10).land(&world.lake());
+    let folder = world.folder.path().join("warehouse");
+    let wal = folder.join("catalog.db-wal");
+    // The pool closes its connections in the background.
+    (0..100).take_while(|_| wal.exists()).for_each(|_| std::thread::sleep(Duration::from_millis(20)));
+    let set = |mode: u32| {
+        set_permissions(folder.join("catalog.db"), Permissions::from_mode(mode & 0o666)).unwrap();
+        set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+    };
+    set(0o555);
+    // Nothing is forbidden to root.
+    if write(folder.join("probe"), "").is_err() {
+        let lake = world.lake();
+        assert_eq!(rows(&world, &lake)["2024-01"], 10);
+        assert_eq!(lake.snapshots(&table()).unwrap().len(), 1);
+        let fault = Job::month("2024-02", 10..20).begin(&lake).err().unwrap();
+        assert_eq!(fault.code().0, "LH0501");
+        let root = folder.canonicalize().unwrap();
+        assert_eq!(fault.to_string(), format!("the warehouse {} cannot be written", root.display()));
+    }
+    set(0o755);
+}
+
+#[test]
+fn partition_fields_of_a_new_table_are_checked() {
+    use lakehost_columnar::Transform;
+
+    let world = World::new();
+    let lake = world.lake();
+    let refused = |column: &str, transform| {
+        let fault = Job::month("2024-01", 0..10).partition(column, transform).begin(&lake).err().unwrap();
+        format!("{} {fault}: {}", fault.code(), fault.hint().unwrap_or_default())
+    };
+    assert_eq!(
+        refused("idd", Transform::Day),
+        "LH0101 the partition field day(idd) names no column: did you mean `id`?"
+    );
+    assert!(refused("id", Transform::Day).starts_with("LH0101 day() does not take column id of type Int64: name"));
+}

@@ -120,7 +120,7 @@ impl HostState {
             fetch::Error::Refused(refused) => {
                 self.refuse(Refusal { what: refused.url, reason: refused.reason, grant_line: refused.grant_line })
             }
-            error @ (fetch::Error::Changed { .. } | fetch::Error::SpoolFull { .. }) => {
+            error @ (fetch::Error::Changed { .. } | fetch::Error::SpoolFull { .. } | fetch::Error::Spool { .. }) => {
                 self.find(Error::Source { error })
             }
             error @ fetch::Error::Io { kind: io::ErrorKind::StorageFull, .. } => self.find(Error::Source { error }),
