@@ -166,7 +166,7 @@ impl Gate<'_> {
             command.env("LAKEHOST_PYTHON", python);
         }
         if self.full {
-            command.env("LAKEHOST_KILLS", "50");
+            command.env("LAKEHOST_KILLS", "50").env("LAKEHOST_FULL", "1");
         }
         let result = process::run(&mut command, &self.log());
         let log = std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())?;
