@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -68,6 +69,8 @@ pub struct LedgerSummary {
 #[derive(Debug, Default)]
 pub struct Ledger {
     state: Mutex<State>,
+    /// Body bytes of all requests, open ones too.
+    received_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +92,11 @@ impl Ledger {
     /// Totals so far, of finished requests.
     pub fn summary(&self) -> LedgerSummary {
         self.lock().summary.clone()
+    }
+
+    /// Body bytes that have come in so far, those of open requests too.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -169,6 +177,7 @@ impl Ticket {
 
     pub(crate) fn received(&mut self, bytes: u64) {
         self.entry.received_bytes = self.entry.received_bytes.saturating_add(bytes);
+        self.ledger.received_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&mut self, reason: &str) {
@@ -207,6 +216,7 @@ mod tests {
         ticket.answered(200, "127.0.0.1:80".parse().ok());
         ticket.received(10);
         ticket.received(5);
+        assert_eq!(ledger.received_bytes(), 15, "also while the request is open");
         drop(ticket);
         ledger.refused("GET", &Url::parse("http://evil.example:81/").unwrap(), "not granted");
         drop(ledger.begin("HEAD", &url, 0));

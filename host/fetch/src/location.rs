@@ -1,5 +1,6 @@
 //! What a URL says, read once: its form, its decoded path, and the prefix that would grant it.
 
+use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::error::Error;
@@ -42,8 +43,8 @@ pub(crate) fn decoded_segments(url: &Url) -> Result<Vec<String>, String> {
     let segments = url.path_segments().ok_or("the URL has no path")?;
     let mut decoded = Vec::new();
     for segment in segments {
-        let once = percent_decoded(segment);
-        let twice = percent_decoded(&once);
+        let once = percent_decode_str(segment).decode_utf8_lossy().into_owned();
+        let twice = percent_decode_str(&once).decode_utf8_lossy().into_owned();
         for text in [&once, &twice] {
             if text.contains(['/', '\\']) {
                 return Err("an encoded slash in a path is never sent".to_owned());
@@ -59,25 +60,6 @@ pub(crate) fn decoded_segments(url: &Url) -> Result<Vec<String>, String> {
         decoded.push(once);
     }
     Ok(decoded)
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
-        match (first, hex(after.first()), hex(after.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The narrowest prefix that grants a URL and is safe to paste into a shell: its folder, cut at the first unusual character.

@@ -71,7 +71,7 @@ impl Retry {
         if self.tries_made >= self.tries_limit || Instant::now() + wait >= self.deadline {
             return Err(error);
         }
-        tracing::warn!(%error, wait_ms = wait.as_millis() as u64, tries = self.tries_made, "trying again");
+        tracing::warn!(%error, wait_ms = wait.as_millis() as u64, tries = self.tries_made, limit = self.tries_limit, "trying again");
         tokio::time::sleep(wait).await;
         Ok(())
     }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow_schema::{FieldRef, Schema, SchemaRef};
+use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
+use arrow_select::filter::filter_record_batch;
+use arrow_select::take::take;
 use lakehost_columnar::{BoxError, RowStep};
 
 use crate::diagnostic::Fault;
-use crate::ports::{BoundCleaner, Cleaner};
+use crate::ports::{BoundCleaner, Cleaner, Patch};
 use crate::window::Window;
 
 /// The cleaners of one load, bound to its schema, as one step over rows.
@@ -111,44 +113,20 @@ impl RowStep for Chain {
             let rows = batch.num_rows();
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             let input = RecordBatch::try_new_with_options(link.schema.clone(), columns, &options)?;
-            let kept_before = rejected.iter().filter(|code| **code == 0).count();
-            let outcome = |input: &RecordBatch| {
-                let range = format!("{first_row}..{}", first_row + rows as u64);
-                link.bound.clean(input).map_err(|fault| fault.with("rows", range))
+            // With no row rejected so far, as nearly always before the first cleaner, nothing is narrowed or spread.
+            let kept = rejected.iter().filter(|code| **code == 0).count();
+            let spread = (kept < rows).then(|| Spread::new(rejected));
+            let input = match &spread {
+                Some(spread) => filter_record_batch(&input, &spread.keep)?,
+                None => input,
             };
-            if kept_before == rows {
-                let patch = outcome(&input)?;
-                if let Some(codes) = patch.codes {
-                    for (slot, code) in rejected.iter_mut().zip(codes) {
-                        *slot = if code == 0 { 0 } else { code + link.code_offset };
-                    }
-                }
-                merge(&mut written, link.bound.writes(), patch.columns);
-            } else {
-                let keep: BooleanArray = rejected.iter().map(|code| Some(*code == 0)).collect();
-                let patch = outcome(&arrow_select::filter::filter_record_batch(&input, &keep)?)?;
-                // Where each row of the input went; none for rows that this cleaner never saw.
-                let mut next = 0u32;
-                let places: UInt32Array = rejected
-                    .iter()
-                    .map(|code| {
-                        (*code == 0).then(|| {
-                            next += 1;
-                            next - 1
-                        })
-                    })
-                    .collect();
-                let spread = (patch.columns.iter())
-                    .map(|column| arrow_select::take::take(column.as_ref(), &places, None))
-                    .collect::<Result<Vec<_>, _>>()?;
-                if let Some(codes) = patch.codes {
-                    let kept_slots = rejected.iter_mut().filter(|code| **code == 0);
-                    for (slot, code) in kept_slots.zip(codes) {
-                        *slot = if code == 0 { 0 } else { code + link.code_offset };
-                    }
-                }
-                merge(&mut written, link.bound.writes(), spread);
+            let range = || format!("{first_row}..{}", first_row + rows as u64);
+            let mut patch = link.bound.clean(&input).map_err(|fault| fault.with("rows", range()))?;
+            if let Some(spread) = &spread {
+                patch = spread.apply(patch)?;
             }
+            compose(rejected, patch.codes.as_deref().unwrap_or_default(), link.code_offset);
+            merge(&mut written, link.bound.writes(), patch.columns);
         }
         let mut answer = Vec::with_capacity(self.writes.len());
         for field in &self.writes {
@@ -158,6 +136,46 @@ impl RowStep for Chain {
             answer.push(array.clone());
         }
         Ok(answer)
+    }
+}
+
+/// The way back from the rows still kept to all rows of a batch.
+struct Spread {
+    keep: BooleanArray,
+    /// Where each row of the batch stands among the kept ones; none for rows that the cleaner never saw.
+    places: UInt32Array,
+}
+
+impl Spread {
+    fn new(rejected: &[u16]) -> Self {
+        let keep = BooleanArray::from(rejected.iter().map(|code| *code == 0).collect::<Vec<bool>>());
+        let mut next = 0u32;
+        let places: Vec<u32> = (rejected.iter())
+            .map(|code| {
+                let place = if *code == 0 { next } else { 0 };
+                next += u32::from(*code == 0);
+                place
+            })
+            .collect();
+        let places = UInt32Array::new(places.into(), Some(keep.values().clone().into()));
+        Self { keep, places }
+    }
+
+    /// A patch of the kept rows as one of all rows: it says nothing about the others.
+    fn apply(&self, patch: Patch) -> Result<Patch, ArrowError> {
+        let columns = patch.columns.iter().map(|column| take(column, &self.places, None)).collect::<Result<_, _>>()?;
+        let codes = patch.codes.map(|codes| {
+            let mut codes = codes.into_iter();
+            self.keep.values().iter().map(|kept| if kept { codes.next().unwrap_or(0) } else { 0 }).collect()
+        });
+        Ok(Patch { codes, columns })
+    }
+}
+
+/// Gives the rows that a cleaner drops their codes among all rules. Every slot is written, so that no row needs a branch.
+fn compose(rejected: &mut [u16], codes: &[u16], code_offset: u16) {
+    for (slot, code) in rejected.iter_mut().zip(codes) {
+        *slot = if *code == 0 { *slot } else { code.saturating_add(code_offset) };
     }
 }
 

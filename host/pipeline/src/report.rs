@@ -118,6 +118,21 @@ impl WindowReport {
         }
     }
 
+    /// How the window ended. Rows and files that are not in the table by way of this run do not count.
+    pub(crate) fn end(&mut self, status: Status) {
+        self.status = status;
+        if status == Status::Loaded {
+            return;
+        }
+        (self.rows_written, self.bytes, self.files) = (0, 0, 0);
+        // What a window that failed had read and rejected helps to find out why; the rows of another load are that one's to report.
+        if status == Status::AlreadyLoaded {
+            self.rows_read = 0;
+            self.rows_rejected.clear();
+            self.path = None;
+        }
+    }
+
     pub(crate) fn add_stages(&mut self, (stages, total_ns): (Vec<(Stage, Mark)>, u64)) {
         for (stage, mark) in stages {
             let name = format!("{stage:?}").to_lowercase();

@@ -54,15 +54,14 @@ pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
         if let Err(fault) = one.load(&mut ports, &mut report) {
             let fault = fault.with("window", window.as_ref().map_or("all", Window::label)).with("table", &table);
             let not_published = fault.code() == codes::SOURCE_NOT_PUBLISHED;
-            report.status = if not_published { Status::NotPublished } else { Status::Failed };
+            // What was written is gone again, or nobody knows.
+            report.end(if not_published { Status::NotPublished } else { Status::Failed });
             report.error = Some(ErrorReport::from(&fault));
             if fault.code() == codes::INTERRUPTED {
                 stopped = Some("interrupted before it began");
             } else if !plan.keep_going {
                 stopped = Some("an earlier window failed");
             }
-            // What was written is gone again, or nobody knows: it does not count.
-            (report.rows_written, report.bytes, report.files) = (0, 0, 0);
             report.fault = Some(fault);
         }
         report.add_stages(ports.meter.window_ends());
@@ -106,7 +105,7 @@ impl OneWindow<'_> {
         }
         let splits = self.splits(ports)?;
         if splits.is_empty() {
-            report.status = Status::NoData;
+            report.end(Status::NoData);
             return Ok(());
         }
         let identity = Identity::new(self, ports, standing);
@@ -153,16 +152,13 @@ impl OneWindow<'_> {
         ports.meter.leave(Stage::Commit, mark);
         match committed? {
             Committed::Landed { snapshot_id, .. } => {
-                report.status = Status::Loaded;
+                report.end(Status::Loaded);
                 report.snapshot_id = Some(snapshot_id);
             }
             Committed::AlreadyLoaded { snapshot_id } => {
-                report.status = Status::AlreadyLoaded;
+                report.end(Status::AlreadyLoaded);
                 report.snapshot_id = Some(snapshot_id);
                 report.note = Some("another run loaded the same rows meanwhile".to_owned());
-                (report.rows_read, report.rows_written, report.bytes, report.files) = (0, 0, 0, 0);
-                report.rows_rejected.clear();
-                report.path = None;
             }
         }
         Ok(())
@@ -384,11 +380,9 @@ impl<'a> Identity<'a> {
 }
 
 fn already_loaded(report: &mut WindowReport, record: &LoadRecord) {
-    report.status = Status::AlreadyLoaded;
+    report.end(Status::AlreadyLoaded);
     report.snapshot_id = Some(record.snapshot_id);
     report.load_id = Some(record.load_id.clone());
-    (report.rows_read, report.rows_written) = (0, 0);
-    report.rows_rejected.clear();
     let by: Vec<&str> = record.plugins.split(',').filter_map(|plugin| plugin.split('=').next()).collect();
     let by = if record.plugins.is_empty() { "an earlier run".to_owned() } else { by.join(", ") };
     report.note = Some(format!("already loaded by {by}; --force reloads"));

@@ -17,6 +17,8 @@ const MESSAGE_CHARS: usize = 500;
 /// Longest detail of a plugin that is shown, and how many.
 const DETAIL_CHARS: usize = 200;
 const DETAILS: usize = 16;
+/// The way out when upstream does not answer (LH0304).
+const UPSTREAM_DOWN: &str = "run the same command again when upstream is back: windows that are loaded are skipped";
 
 /// Text of a plugin on one line, escaped and cut.
 pub(crate) fn shown(text: &str, limit_chars: usize) -> String {
@@ -270,6 +272,7 @@ impl Diagnostic for Error {
                 }
                 _ => "set TMPDIR to a folder that can be written".to_owned(),
             }),
+            Self::Source { error } if source_code(error) == codes::SOURCE_UNAVAILABLE => Some(UPSTREAM_DOWN.to_owned()),
             Self::HostCall { .. } => Some("upstream may be slow: run the same command again later".to_owned()),
             Self::Config { nearest, .. } => {
                 nearest.as_ref().map(|key| format!("did you mean `{key}`? `lakehost plugin inspect` lists the keys"))
@@ -281,6 +284,7 @@ impl Diagnostic for Error {
             Self::Reported { report, .. } => match report.category {
                 Category::Config => Some("`lakehost plugin inspect` lists the keys of its configuration".to_owned()),
                 Category::NotYetAvailable => Some("run the same command again when it is published".to_owned()),
+                Category::Unavailable => Some(UPSTREAM_DOWN.to_owned()),
                 _ => None,
             },
             Self::Interrupted => Some("run the same command again".to_owned()),

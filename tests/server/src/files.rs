@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
 use crate::{lock, plain_path};
@@ -40,6 +41,7 @@ impl Files {
 
     /// The file of a request path, when it is one of the folder's.
     pub(crate) fn find(&self, path: &str) -> io::Result<Option<Found>> {
+        let decoded = |segment| percent_decode_str(segment).decode_utf8_lossy().into_owned();
         let segments: Vec<String> = path.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect();
         let unsafe_segment =
             |segment: &String| segment == ".." || segment == "." || segment.contains(['/', '\\', '\0']);
@@ -98,23 +100,4 @@ fn content_type(path: &Path) -> &'static str {
         Some("parquet") => "application/vnd.apache.parquet",
         _ => "application/octet-stream",
     }
-}
-
-fn decoded(segment: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = segment.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
-        match (first, hex(after.first()), hex(after.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -47,7 +47,8 @@ pub(super) fn graft(file: &ParquetFile, schema: &SchemaDescPtr, chunks: &[Vec<Ch
                     offsets
                 }));
             }
-            size += chunk.uncompressed_size();
+            // What a stranger's footer claims; it only informs.
+            size = size.saturating_add(chunk.uncompressed_size());
             position += bytes.len() as i64;
             columns.push(chunk);
         }

@@ -41,7 +41,7 @@ pub(crate) fn encode(
         (constant, _) => return corrupt(format!("column {} cannot hold {constant:?}", column.name())),
     };
     bounds.see(&value, 0..1);
-    writer.dictionary(&value, None, scratch)?;
+    writer.dictionary(&value, None)?;
     writer.repeat(rows, false, scratch)?;
     writer.finish(bounds, scratch)
 }

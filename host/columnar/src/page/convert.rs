@@ -31,6 +31,9 @@ pub(crate) struct Converted {
     pub failed: Option<Vec<u8>>,
 }
 
+/// The conversion of values that already have the wanted type.
+pub(crate) static AS_IT_IS: Conversion = Conversion { to: DataType::Null, hops: Vec::new() };
+
 impl Conversion {
     /// From values of `from_kind` that mean `from` to values of `to_kind` that mean `to`. `None`: not here.
     pub(crate) fn try_new(from_kind: Kind, from: &DataType, to_kind: Kind, to: &DataType) -> Option<Self> {

@@ -61,7 +61,7 @@ impl Segment {
         self.valid = None;
         match &mut self.body {
             Body::Ids(buffer) if ids => buffer.clear(),
-            Body::Plain(values) if !ids => values.clear(),
+            Body::Plain(values) if !ids && values.kind() == kind => values.clear(),
             body => *body = if ids { Body::Ids(Vec::new()) } else { Body::Plain(Values::new(kind)) },
         }
     }

@@ -3,15 +3,15 @@
 //! Two ways with one result. [`transcode`] goes page in, page out with one partition and keeps the dictionary whole. [`encode_chunk`] takes a decoded
 //! chunk to any number of partitions, each with a dictionary of just the entries that it uses.
 
-use super::convert::Conversion;
+use super::convert::{AS_IT_IS, Conversion};
 use super::decode::{Body, Chunk, ChunkDecoder, Next, Segment};
 use super::fault::{PageFault, PageResult, corrupt};
 use super::rle;
-use super::scratch::Scratch;
-use super::select::{Mover, Routing};
+use super::scratch::{KeptBuffers, Scratch};
+use super::select::{Mover, Routing, count_ones};
 use super::statistics::Bounds;
 use super::values::{Kind, Values};
-use super::writer::{ChunkWriter, Dense, EncodedChunk};
+use super::writer::{ChunkWriter, Dense, EncodedChunk, PAGE_ROWS};
 use parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
 
@@ -36,61 +36,145 @@ pub(crate) fn transcode(
     scratch: &mut Scratch,
 ) -> PageResult<Option<EncodedChunk>> {
     let Some(kind) = Kind::of(column) else { return Ok(None) };
-    let mut writer = ChunkWriter::new(column.clone(), room_bytes);
-    let mut bounds = Bounds::new(column, kind);
-    let mut dictionary: Option<KeptDictionary> = None;
-    let mut page = Segment::new(Body::Ids(Vec::new()));
-    let (mut kept_ids, mut levels) = (Vec::new(), Vec::new());
-    let mut row = 0;
+    let mut kept = Kept::new(routing, conversion, column, kind, room_bytes, scratch);
+    let mut page = kept.buffers.page.take().unwrap_or_else(|| Segment::new(Body::Ids(Vec::new())));
     loop {
         match decoder.read_page(scratch, &mut page)? {
             Next::End => break,
             Next::Unknown => return Ok(None),
-            Next::Ids | Next::Plain => {}
+            Next::Ids | Next::Plain => kept.segment(&page, decoder.dictionary(), scratch)?,
         }
-        let rows_mover = mover(routing, row, page.rows)?;
-        row += page.rows;
-        let rows = rows_mover.range(0).len();
-        if rows == 0 {
-            continue;
+    }
+    kept.buffers.page = Some(page);
+    kept.finish(scratch).map(Some)
+}
+
+/// The kept rows of one partition that keeps the dictionary as it is, on their way into one column chunk.
+struct Kept<'a> {
+    routing: &'a Routing,
+    conversion: &'a Conversion,
+    writer: ChunkWriter,
+    bounds: Bounds,
+    dictionary: Option<KeptDictionary>,
+    row: usize,
+    buffers: KeptBuffers,
+}
+
+impl<'a> Kept<'a> {
+    fn new(
+        routing: &'a Routing,
+        conversion: &'a Conversion,
+        column: &ColumnDescPtr,
+        kind: Kind,
+        room_bytes: usize,
+        scratch: &mut Scratch,
+    ) -> Self {
+        Self {
+            routing,
+            conversion,
+            writer: ChunkWriter::new(column.clone(), room_bytes),
+            bounds: Bounds::new(column, kind),
+            dictionary: None,
+            row: 0,
+            buffers: std::mem::take(&mut scratch.kept),
         }
-        let valid = page.valid.as_deref();
-        let kept_levels = valid.map(|valid| {
-            rows_mover.apply_into(valid, &mut levels);
-            &levels[..]
-        });
-        let dense_mover = valid.map(|valid| rows_mover.dense(valid));
-        let mover = dense_mover.as_ref().unwrap_or(&rows_mover);
-        match &page.body {
+    }
+
+    /// Rows of a page or of many; ids go in steps of a page, which is what a core's cache holds.
+    fn segment(&mut self, segment: &Segment, entries: Option<&Values>, scratch: &mut Scratch) -> PageResult<()> {
+        let valid = segment.valid.as_deref();
+        match &segment.body {
+            Body::Plain(values) => self.plain(segment.rows, valid, values, scratch),
             Body::Ids(ids) => {
-                let dictionary = match &mut dictionary {
-                    Some(dictionary) => dictionary,
-                    none => {
-                        let Some(entries) = decoder.dictionary() else { return corrupt("ids without a dictionary") };
-                        none.insert(KeptDictionary::write(entries, conversion, &mut writer, scratch)?)
-                    }
-                };
-                mover.apply_into(ids, &mut kept_ids);
-                dictionary.mark(&kept_ids);
-                writer.rows(rows, kept_levels, dictionary.dense(&kept_ids), scratch)?;
-            }
-            Body::Plain(values) => {
-                let moved = if mover.keeps_all() { None } else { Some(values.moved(mover)) };
-                let moved = moved.as_ref().unwrap_or(values);
-                let converted = if conversion.keeps_values() { None } else { Some(converted(moved, conversion)?) };
-                let values = converted.as_ref().unwrap_or(moved);
-                bounds.see(values, 0..values.len());
-                writer.rows(rows, kept_levels, Dense::Plain(values, 0), scratch)?;
+                let (mut row, mut dense) = (0, 0);
+                while row < segment.rows {
+                    let rows = (segment.rows - row).min(PAGE_ROWS);
+                    let valid = valid.map(|valid| &valid[row..row + rows]);
+                    let held = valid.map_or(rows, count_ones);
+                    self.ids(rows, valid, &ids[dense..dense + held], entries, scratch)?;
+                    row += rows;
+                    dense += held;
+                }
+                Ok(())
             }
         }
     }
-    if row != routing.rows() {
-        return corrupt(format!("a column has {row} of the {} rows of its row group", routing.rows()));
+
+    fn ids(
+        &mut self,
+        rows: usize,
+        valid: Option<&[u8]>,
+        ids: &[u32],
+        entries: Option<&Values>,
+        scratch: &mut Scratch,
+    ) -> PageResult<()> {
+        let Some(moved) = Moved::of(self.routing, &mut self.row, rows, valid, &mut self.buffers.levels)? else {
+            return Ok(());
+        };
+        let dictionary = match &mut self.dictionary {
+            Some(dictionary) => dictionary,
+            none => {
+                let Some(entries) = entries else { return corrupt("ids without a dictionary") };
+                none.insert(KeptDictionary::write(entries, self.conversion, &mut self.writer)?)
+            }
+        };
+        let kept = &mut self.buffers.ids;
+        moved.mover.apply_into(ids, kept);
+        dictionary.mark(kept);
+        let levels = valid.map(|_| &self.buffers.levels[..]);
+        self.writer.rows(moved.rows, levels, dictionary.dense(kept), scratch)
     }
-    if let Some(dictionary) = dictionary {
-        dictionary.see(&mut bounds)?;
+
+    fn plain(&mut self, rows: usize, valid: Option<&[u8]>, values: &Values, scratch: &mut Scratch) -> PageResult<()> {
+        let Some(moved) = Moved::of(self.routing, &mut self.row, rows, valid, &mut self.buffers.levels)? else {
+            return Ok(());
+        };
+        let kept = if moved.mover.keeps_all() { None } else { Some(values.moved(&moved.mover)) };
+        let kept = kept.as_ref().unwrap_or(values);
+        let converted = if self.conversion.keeps_values() { None } else { Some(converted(kept, self.conversion)?) };
+        let values = converted.as_ref().unwrap_or(kept);
+        self.bounds.see(values, 0..values.len());
+        let levels = valid.map(|_| &self.buffers.levels[..]);
+        self.writer.rows(moved.rows, levels, Dense::Plain(values, 0), scratch)
     }
-    Ok(Some(writer.finish(bounds, scratch)?))
+
+    fn finish(mut self, scratch: &mut Scratch) -> PageResult<EncodedChunk> {
+        if self.row != self.routing.rows() {
+            return corrupt(format!("a column has {} of the {} rows of its row group", self.row, self.routing.rows()));
+        }
+        if let Some(dictionary) = self.dictionary {
+            dictionary.see(&mut self.bounds)?;
+        }
+        scratch.kept = self.buffers;
+        self.writer.finish(self.bounds, scratch)
+    }
+}
+
+/// How the values of some rows move, and how many of the rows stay.
+struct Moved<'a> {
+    rows: usize,
+    mover: Mover<'a>,
+}
+
+impl<'a> Moved<'a> {
+    /// Takes the next `rows` rows; fills `levels` when there are nulls. `None`: no row stays.
+    fn of(
+        routing: &'a Routing,
+        row: &mut usize,
+        rows: usize,
+        valid: Option<&[u8]>,
+        levels: &mut Vec<u8>,
+    ) -> PageResult<Option<Self>> {
+        let mover = mover(routing, *row, rows)?;
+        *row += rows;
+        let rows = mover.range(0).len();
+        if rows == 0 {
+            return Ok(None);
+        }
+        let Some(valid) = valid else { return Ok(Some(Self { rows, mover })) };
+        mover.apply_into(valid, levels);
+        Ok(Some(Self { rows, mover: mover.dense(valid) }))
+    }
 }
 
 fn converted(values: &Values, conversion: &Conversion) -> PageResult<Values> {
@@ -111,15 +195,10 @@ struct KeptDictionary {
 }
 
 impl KeptDictionary {
-    fn write(
-        entries: &Values,
-        conversion: &Conversion,
-        writer: &mut ChunkWriter,
-        scratch: &mut Scratch,
-    ) -> PageResult<Self> {
+    fn write(entries: &Values, conversion: &Conversion, writer: &mut ChunkWriter) -> PageResult<Self> {
         let converted = conversion.apply(entries)?;
         if converted.values.len() > 0 {
-            writer.dictionary(&converted.values, None, scratch)?;
+            writer.dictionary(&converted.values, None)?;
         }
         let entries = converted.values;
         Ok(Self {
@@ -195,6 +274,14 @@ pub(crate) fn encode_chunk(
     room_bytes: usize,
     scratch: &mut Scratch,
 ) -> PageResult<Vec<Option<EncodedChunk>>> {
+    if keeps_dictionary(routing) {
+        let Some(kind) = Kind::of(column) else { return corrupt("a column of INT96 cannot be written") };
+        let mut kept = Kept::new(routing, &AS_IT_IS, column, kind, room_bytes, scratch);
+        for segment in &chunk.segments {
+            kept.segment(segment, chunk.dictionary.as_ref(), scratch)?;
+        }
+        return Ok(vec![Some(kept.finish(scratch)?)]);
+    }
     let mut routed = Vec::with_capacity(chunk.segments.len());
     let mut row = 0;
     for segment in &chunk.segments {
@@ -213,44 +300,11 @@ pub(crate) fn encode_chunk(
         }
         let room_bytes = room_bytes / routing.rows().max(1) * rows + 1024;
         let mut writer = ChunkWriter::new(column.clone(), room_bytes);
-        let bounds = match &chunk.dictionary {
-            Some(entries) if keeps_dictionary(routing) => encode_whole(entries, &routed, &mut writer, scratch)?,
-            entries => encode_used(entries.as_ref(), &mut routed, partition, &mut places, &mut writer, scratch)?,
-        };
+        let entries = chunk.dictionary.as_ref();
+        let bounds = encode_used(entries, &mut routed, partition, &mut places, &mut writer, scratch)?;
         out.push(Some(writer.finish(bounds, scratch)?));
     }
     Ok(out)
-}
-
-/// One partition that keeps the dictionary as it is.
-fn encode_whole(
-    entries: &Values,
-    routed: &[Routed<'_>],
-    writer: &mut ChunkWriter,
-    scratch: &mut Scratch,
-) -> PageResult<Bounds> {
-    let mut bounds = Bounds::new(writer.column(), entries.kind());
-    let mut used = vec![0u8; entries.len()];
-    if !used.is_empty() {
-        writer.dictionary(entries, None, scratch)?;
-    }
-    let width = rle::width_for(entries.len());
-    for part in routed {
-        let dense = match &part.body {
-            Body::Ids(_) if used.is_empty() => Dense::Plain(entries, 0),
-            Body::Ids(ids) => {
-                ids.iter().for_each(|id| used[*id as usize] = 1);
-                Dense::Ids { ids, width }
-            }
-            Body::Plain(values) => {
-                bounds.see(values, 0..values.len());
-                Dense::Plain(values, 0)
-            }
-        };
-        writer.rows(part.rows.range(0).len(), part.levels.as_deref(), dense, scratch)?;
-    }
-    bounds.see_used(entries, &used);
-    Ok(bounds)
 }
 
 /// One partition with a dictionary of the entries that it uses, in the order of their first use. `places` is all [`UNUSED`] before and after.
@@ -275,7 +329,7 @@ fn encode_used(
     let none = Values::new(kind);
     let entries = entries.unwrap_or(&none);
     if !order.is_empty() {
-        writer.dictionary(entries, Some(&order), scratch)?;
+        writer.dictionary(entries, Some(&order))?;
         let used = entries.picked(&order)?;
         bounds.see(&used, 0..used.len());
     }

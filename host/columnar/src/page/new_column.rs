@@ -96,7 +96,7 @@ impl Part {
         let dense_dictionary = dictionary(values);
         let dense = match &dense_dictionary {
             Some((entries, ids)) => {
-                writer.dictionary(values, Some(entries), scratch)?;
+                writer.dictionary(values, Some(entries))?;
                 let used = values.picked(entries)?;
                 bounds.see(&used, 0..used.len());
                 Dense::Ids { ids, width: rle::width_for(entries.len()) }

@@ -3,6 +3,7 @@
 //! Fresh memory costs page faults, and a fresh zstd context costs more than a small page. zstd and uncompressed pages are handled
 //! here; the other codecs go through the parquet crate's own page reader, after the sizes in the header were checked.
 
+use super::decode::Segment;
 use super::fault::{PageFault, PageResult, corrupt};
 use super::header::PageHeader;
 use bytes::{Buf, Bytes};
@@ -28,11 +29,19 @@ pub(crate) struct Scratch {
     compression: Compression,
     /// One inflated page.
     inflated: Vec<u8>,
-    /// One page before compression.
-    pub raw: Vec<u8>,
     /// Definition levels of one page.
     pub levels: Vec<u8>,
     packed: Vec<u8>,
+    /// Buffers of the kept rows of one page.
+    pub kept: KeptBuffers,
+}
+
+/// What the kept rows of one page pass through.
+#[derive(Default)]
+pub(crate) struct KeptBuffers {
+    pub page: Option<Segment>,
+    pub ids: Vec<u32>,
+    pub levels: Vec<u8>,
 }
 
 impl Scratch {
@@ -46,9 +55,9 @@ impl Scratch {
             decompressor: zstd::bulk::Decompressor::new().map_err(codec)?,
             compression: Compression::ZSTD(level),
             inflated: Vec::new(),
-            raw: Vec::new(),
             levels: Vec::new(),
             packed: Vec::new(),
+            kept: KeptBuffers::default(),
         })
     }
 
@@ -57,18 +66,22 @@ impl Scratch {
         self.compression
     }
 
-    /// `raw`, compressed.
-    pub(crate) fn compress(&mut self, raw: &[u8]) -> PageResult<Bytes> {
-        self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+    /// `raw`, compressed, in a buffer that [`Scratch::keep`] takes back.
+    pub(crate) fn compress(&mut self, raw: &[u8]) -> PageResult<Vec<u8>> {
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        packed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
         self.compressor
-            .compress_to_buffer(raw, &mut self.packed)
+            .compress_to_buffer(raw, &mut packed)
             .map_err(|error| PageFault::Codec(format!("zstd: {error}")))?;
-        let bytes = Bytes::copy_from_slice(&self.packed);
-        if self.packed.capacity() > KEPT_BUFFER_BYTES {
-            self.packed = Vec::new();
+        Ok(packed)
+    }
+
+    /// Takes a buffer back for the next page.
+    pub(crate) fn keep(&mut self, packed: Vec<u8>) {
+        if packed.capacity() <= KEPT_BUFFER_BYTES {
+            self.packed = packed;
         }
-        Ok(bytes)
     }
 
     fn inflate(&mut self, packed: &[u8], len: usize) -> PageResult<Vec<u8>> {

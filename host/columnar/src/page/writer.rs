@@ -17,14 +17,19 @@ use parquet::file::page_index::offset_index::{OffsetIndexMetaData, PageLocation}
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Most rows in a page.
-const PAGE_ROWS: usize = 1 << 16;
+pub(crate) const PAGE_ROWS: usize = 1 << 16;
 /// A page of values is cut at about this size.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// A page smaller than this says nothing about how a column compresses.
 const TELLING_PAGE_BYTES: usize = 64 << 10;
+/// A chunk whose first page of plain values saves less than this part of it is left uncompressed.
+const PLAIN_SAVES: usize = 6;
+/// The same for a page of ids.
+const IDS_SAVE: usize = 10;
 
 /// An encoded column chunk: its bytes, and its footer entry with offsets counted from their start.
 pub(crate) type EncodedChunk = (Bytes, ColumnCloseResult);
@@ -49,6 +54,15 @@ impl<'a> Dense<'a> {
     }
 }
 
+/// A buffer that is lent to the parquet crate for the time of one page, so that it need not be copied.
+struct Lent(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 pub(crate) struct ChunkWriter {
     column: ColumnDescPtr,
     pages: TrackedWrite<Vec<u8>>,
@@ -63,7 +77,9 @@ pub(crate) struct ChunkWriter {
     page_kinds: Vec<PageEncodingStats>,
     /// What the page being built is appended to.
     raw: Vec<u8>,
-    /// Compression saved too little on the first page to pay: the chunk is left uncompressed.
+    /// The dictionary page and its number of entries, until the first data page shows whether the chunk is worth compressing.
+    dictionary: Option<(Vec<u8>, u32)>,
+    /// The chunk is left uncompressed.
     stored: bool,
 }
 
@@ -83,6 +99,7 @@ impl ChunkWriter {
             locations: Vec::new(),
             page_kinds: Vec::new(),
             raw: Vec::new(),
+            dictionary: None,
             stored: false,
         }
     }
@@ -91,27 +108,17 @@ impl ChunkWriter {
         &self.column
     }
 
-    /// Writes the dictionary page: all entries, or those at `ids`. Comes before any data page, and not at all when there are no entries.
-    pub(crate) fn dictionary(
-        &mut self,
-        entries: &Values,
-        ids: Option<&[u32]>,
-        scratch: &mut Scratch,
-    ) -> PageResult<()> {
-        let mut raw = std::mem::take(&mut scratch.raw);
-        raw.clear();
+    /// Takes the dictionary: all entries, or those at `ids`. Comes before any data page, and not at all when there are no entries.
+    pub(crate) fn dictionary(&mut self, entries: &Values, ids: Option<&[u32]>) -> PageResult<()> {
+        let mut raw = Vec::new();
         match ids {
             None => entries.write_plain(0..entries.len(), &mut raw),
             Some(ids) => entries.write_plain_ids(ids, &mut raw),
         }
         let count = ids.map_or(entries.len(), <[u32]>::len);
-        let num_values =
-            u32::try_from(count).map_err(|_| PageFault::TooLarge(format!("{count} dictionary entries")))?;
-        let buf = scratch.compress(&raw)?;
-        let page = Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
-        let result = self.put(page, raw.len(), 0);
-        scratch.raw = raw;
-        result
+        let count = u32::try_from(count).map_err(|_| PageFault::TooLarge(format!("{count} dictionary entries")))?;
+        self.dictionary = Some((raw, count));
+        Ok(())
     }
 
     /// Writes rows as one or more data pages. `levels`: one byte per row, 1 = not null; `dense`: one entry per row that is not null.
@@ -216,36 +223,64 @@ impl ChunkWriter {
         Ok(())
     }
 
+    /// Writes the page being built, and the dictionary before the first one.
     fn end(&mut self, rows: usize, nulls: usize, encoding: Encoding, scratch: &mut Scratch) -> PageResult<()> {
-        let buf = self.pack(scratch)?;
-        let page = Page::DataPage {
+        let num_values = u32::try_from(rows).map_err(|_| PageFault::TooLarge(format!("a page of {rows} rows")))?;
+        let raw = std::mem::take(&mut self.raw);
+        let packed = if self.stored { None } else { Some(scratch.compress(&raw)?) };
+        if let (None, Some(packed)) = (self.data_offset, &packed) {
+            self.stored = !self.pays(raw.len(), packed.len());
+        }
+        if let Some((entries, num_values)) = self.dictionary.take() {
+            let page = |buf| Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
+            let content = if self.stored { None } else { Some(scratch.compress(&entries)?) };
+            let raw_bytes = entries.len();
+            match content {
+                Some(packed) => scratch.keep(self.put(packed, page, raw_bytes, 0)?),
+                None => drop(self.put(entries, page, raw_bytes, 0)?),
+            }
+        }
+        let page = |buf| Page::DataPage {
             buf,
-            num_values: u32::try_from(rows).map_err(|_| PageFault::TooLarge(format!("a page of {rows} rows")))?,
+            num_values,
             encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
         self.nulls += nulls as u64;
-        self.put(page, self.raw.len(), rows)
+        let raw_bytes = raw.len();
+        match packed {
+            Some(packed) if !self.stored => {
+                scratch.keep(self.put(packed, page, raw_bytes, rows)?);
+                self.raw = raw;
+            }
+            _ => self.raw = self.put(raw, page, raw_bytes, rows)?,
+        }
+        Ok(())
     }
 
-    /// The page being built, compressed; or as it is, when the first page of the chunk, without a dictionary, saved less than a sixth: doubles
-    /// that were computed hold nearly random bits, and every reader would inflate them for nothing.
-    fn pack(&mut self, scratch: &mut Scratch) -> PageResult<Bytes> {
-        if self.stored {
-            return Ok(Bytes::copy_from_slice(&self.raw));
-        }
-        let packed = scratch.compress(&self.raw)?;
-        let first = self.data_offset.is_none() && self.dictionary_offset.is_none();
-        if first && self.raw.len() >= TELLING_PAGE_BYTES && packed.len() > self.raw.len() / 6 * 5 {
-            self.stored = true;
-            return Ok(Bytes::copy_from_slice(&self.raw));
-        }
-        Ok(packed)
+    /// Whether compression pays, as the first data page of the chunk shows: computed doubles and the ids of many different values hold nearly random
+    /// bits, and every reader would inflate them for nothing.
+    fn pays(&self, raw_bytes: usize, packed_bytes: usize) -> bool {
+        let (part, dictionary_bytes) = match &self.dictionary {
+            None => (PLAIN_SAVES, 0),
+            Some((entries, _)) => (IDS_SAVE, entries.len()),
+        };
+        let telling = raw_bytes >= TELLING_PAGE_BYTES && dictionary_bytes <= 2 * raw_bytes;
+        !telling || packed_bytes <= raw_bytes - raw_bytes / part
     }
 
-    fn put(&mut self, page: Page, raw_bytes: usize, rows: usize) -> PageResult<()> {
+    /// Writes a page; gives its buffer back.
+    fn put(
+        &mut self,
+        content: Vec<u8>,
+        page: impl FnOnce(Bytes) -> Page,
+        raw_bytes: usize,
+        rows: usize,
+    ) -> PageResult<Vec<u8>> {
+        let content = Arc::new(content);
+        let page = page(Bytes::from_owner(Lent(content.clone())));
         let (encoding, page_type) = (page.encoding(), page.page_type());
         let spec = SerializedPageWriter::new(&mut self.pages).write_page(CompressedPage::new(page, raw_bytes))?;
         self.raw_bytes += spec.uncompressed_size as i64;
@@ -270,7 +305,7 @@ impl ChunkWriter {
             Some(kind) => kind.count += 1,
             None => self.page_kinds.push(PageEncodingStats { page_type, encoding, count: 1 }),
         }
-        Ok(())
+        Ok(Arc::try_unwrap(content).unwrap_or_default())
     }
 
     /// Ends the chunk. `bounds` saw every value that was written.

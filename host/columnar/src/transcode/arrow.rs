@@ -3,17 +3,16 @@
 //! One thread decodes ahead by one slice; this thread cleans and splits; columns are encoded in parallel. Memory is bounded by the slice and by
 //! the encoded row groups, the largest of which is written early when they outgrow the budget.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_buffer::BooleanBuffer;
-use arrow_schema::{Field, Schema};
+use arrow_schema::Field;
 use arrow_select::filter::FilterBuilder;
 use arrow_select::take::take;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 
+use super::codes::{apply, bug, cast_written, count_codes};
 use super::{Origin, Outcome, Plan, Transcoder, constant_array};
 use crate::error::{Error, Result};
 use crate::file_writer::{FileLayout, FileWriter};
@@ -22,7 +21,7 @@ use crate::observer::{Stage, timed};
 use crate::output::WriteOptions;
 use crate::parallel::parallel;
 use crate::partition::{Codes, Partitions};
-use crate::steps::{BatchSource, RowStep};
+use crate::steps::BatchSource;
 
 /// The source, a slice at a time.
 pub(super) enum Slices {
@@ -93,14 +92,16 @@ fn slice_rows(scan: &ParquetScan, wanted: &[String], memory_bytes: usize) -> Res
             .iter()
             .enumerate()
             .filter(|(leaf, _)| roots.contains(&descriptor.get_column_root_idx(*leaf)));
-        let row_bytes: u64 =
-            leaves.map(|(_, chunk)| (chunk.uncompressed_size().unsigned_abs() / group_rows).max(8)).sum();
+        // Sizes are what the footer claims: together they may be more than any number holds.
+        let row_bytes = leaves
+            .map(|(_, chunk)| (chunk.uncompressed_size().unsigned_abs() / group_rows).max(8))
+            .fold(0, u64::saturating_add);
         // Decoded, cast and filtered copies of two slices are alive at once.
         let fitting = memory_bytes as u64 / 8 / row_bytes.max(1);
         if fitting == 0 {
             return Err(Error::MemoryBudget {
                 what: format!("a row of {}", scan.file().name()),
-                needed_bytes: row_bytes * 8,
+                needed_bytes: row_bytes.saturating_mul(8),
                 limit_bytes: memory_bytes as u64,
             });
         }
@@ -207,22 +208,12 @@ impl<'a> Sink<'a> {
         }
         let mut codes = self.cast_codes(rows, &failed);
         if let Some(step) = self.run.step {
-            let written = apply(step, &batch, self.outcome.rows_read, &mut codes)?;
+            let read = |column: &'a String| named(&batch, column).map(|array| (column.as_str(), array.clone()));
+            let read = step.reads().iter().map(read).collect::<Result<_>>()?;
+            let written = apply(step, read, rows, self.outcome.rows_read, &mut codes)?;
             for ((field, origin), column) in schema.fields().iter().zip(&self.plan.origins).zip(&mut columns) {
                 if let Origin::Step(position) = origin {
-                    let array = &written[*position];
-                    let (array, failures) = cast_named(field.name(), array, field.data_type())?;
-                    if failures.is_some_and(|failures| failures.set_indices().any(|row| codes[row] == 0)) {
-                        return Err(Error::Schema {
-                            column: field.name().clone(),
-                            wanted: field.data_type().to_string(),
-                            found: format!(
-                                "{} with values that do not fit, from the row logic",
-                                written[*position].data_type()
-                            ),
-                        });
-                    }
-                    *column = Some(array);
+                    *column = Some(cast_written(field, &written[*position], &codes)?);
                 }
             }
         }
@@ -375,30 +366,6 @@ fn write_column(layout: &FileLayout, writers: &mut [ArrowColumnWriter], index: u
     writers.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.write(leaf)).map_err(fault)
 }
 
-/// Ask the row logic, and hold it to its word.
-fn apply(step: &dyn RowStep, batch: &RecordBatch, first_row: u64, codes: &mut [u16]) -> Result<Vec<ArrayRef>> {
-    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
-    for column in step.reads() {
-        let array = named(batch, column)?;
-        fields.push(Field::new(column, array.data_type().clone(), true));
-        arrays.push(array.clone());
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let read = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-        .map_err(|error| bug("the row logic's columns", error))?;
-    let written = step.apply(&read, first_row, codes).map_err(Error::Step)?;
-    let promised = step.writes();
-    let kept = written.len() == promised.len()
-        && written
-            .iter()
-            .zip(promised)
-            .all(|(array, field)| array.len() == batch.num_rows() && array.data_type() == field.data_type());
-    if kept {
-        return Ok(written);
-    }
-    Err(Error::Step("the row logic answered other columns than it declared".into()))
-}
-
 fn named<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(column).ok_or_else(|| Error::MissingColumn {
         name: "the batch".to_owned(),
@@ -414,12 +381,6 @@ fn required(field: &Field, column: &ArrayRef) -> Result<()> {
     Err(Error::unsupported(&format!("column {}", field.name()), "null in a required column"))
 }
 
-fn count_codes(codes: &[u16], counts: &mut BTreeMap<u16, u64>) {
-    for code in codes.iter().filter(|code| **code != 0) {
-        *counts.entry(*code).or_default() += 1;
-    }
-}
-
 /// The rows of each partition, in order.
 fn split(codes: &[u16], partitions: usize, columns: &[ArrayRef]) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); partitions];
@@ -433,8 +394,4 @@ fn split(codes: &[u16], partitions: usize, columns: &[ArrayRef]) -> Result<Vec<(
         parts.push((code, taken.collect::<Result<_>>()?));
     }
     Ok(parts)
-}
-
-fn bug(what: &str, error: impl std::fmt::Display) -> Error {
-    Error::Encode { what: what.to_owned(), detail: error.to_string() }
 }

@@ -4,6 +4,7 @@
 //! columns. Which columns a file gets and where each comes from is decided once, in [`Plan`], for both.
 
 mod arrow;
+mod codes;
 pub(crate) mod pages;
 
 use std::collections::BTreeMap;

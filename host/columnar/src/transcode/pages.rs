@@ -138,7 +138,3 @@ fn encode_fault(column: &str, fault: &PageFault) -> Error {
         fault => Error::Encode { what: format!("column {column}"), detail: fault.to_string() },
     }
 }
-
-fn bug(what: &str, error: impl std::fmt::Display) -> Error {
-    Error::Encode { what: what.to_owned(), detail: error.to_string() }
-}

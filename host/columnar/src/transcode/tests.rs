@@ -8,6 +8,7 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataWriter};
 use parquet::file::properties::WriterVersion;
 
 use super::*;
@@ -314,6 +315,23 @@ fn a_column_that_cannot_come_from_anywhere_is_named_before_the_first_row() {
     let mut output = table(&[("missing", DataType::Int32)], Vec::new());
     output.schema = Arc::new(Schema::new(vec![Field::new("missing", DataType::Int32, false)]));
     assert!(matches!(run(output).unwrap_err(), Error::MissingColumn { .. }));
+}
+
+#[test]
+fn a_row_that_claims_more_than_any_memory_is_refused() {
+    let bytes = sample_file(1, |properties| properties);
+    let file = opened(bytes.clone());
+    let group = &file.metadata().row_groups()[0];
+    let claimed = |chunk: &ColumnChunkMetaData| {
+        chunk.clone().into_builder().set_total_uncompressed_size(i64::MAX).build().unwrap()
+    };
+    let group = group.clone().into_builder().set_column_metadata(group.columns().iter().map(claimed).collect());
+    let metadata = ParquetMetaData::new(file.metadata().file_metadata().clone(), vec![group.build().unwrap()]);
+    let mut forged = bytes[..file.body_bytes() as usize].to_vec();
+    ParquetMetaDataWriter::new(&mut forged, &metadata).finish().unwrap();
+    let rows = Rows::Scan(scan(forged.into(), None));
+    let run = Run::of(rows, &sample_table(), &WriteOptions::default(), None, Path::Auto);
+    assert!(matches!(run.map(|run| run.outcome), Err(Error::MemoryBudget { .. })));
 }
 
 #[test]

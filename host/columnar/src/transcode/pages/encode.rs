@@ -2,10 +2,11 @@
 
 use arrow_array::ArrayRef;
 
+use super::super::codes::bug;
 use super::column::{OutputSource, SourceColumn, chunk};
 use super::group::{Decoded, Group};
 use super::worker::Worker;
-use super::{bug, encode_fault, locked};
+use super::{encode_fault, locked};
 use crate::error::Result;
 use crate::observer::{Stage, timed};
 use crate::page::convert::convert_chunk;

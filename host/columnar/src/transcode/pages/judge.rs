@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_array::{ArrayRef, BooleanArray, new_null_array};
 use arrow_buffer::BooleanBuffer;
-use arrow_schema::{Field, Schema};
 use arrow_select::filter::filter;
 
-use super::super::{CAST_CODE, constant_array};
+use super::super::codes::{apply, bug, cast_written, count_codes};
+use super::super::constant_array;
 use super::column::{OutputSource, chunk};
 use super::group::{Decoded, Group, Slice};
+use super::locked;
 use super::queue::Step;
 use super::worker::Worker;
-use super::{bug, locked};
-use crate::error::{Error, Result};
-use crate::mapping::{SLICE_ROWS, cast_named};
+use crate::error::Result;
+use crate::mapping::SLICE_ROWS;
 use crate::page::select::Routing;
 use crate::partition::Codes;
-use crate::steps::RowStep;
 
 impl Worker<'_> {
     /// Judges one slice: codes, the row logic's columns, and the partition columns of the kept rows.
@@ -33,7 +32,7 @@ impl Worker<'_> {
         // Of several failed casts the first column's counts.
         for (source, early) in columns.sources.iter().zip(&early) {
             let Some(failed) = early.as_ref().and_then(|early| early.failed.as_ref()) else { continue };
-            let code = shared.run.step.map_or(CAST_CODE, |step| step.cast_rule(&source.name).max(CAST_CODE));
+            let code = shared.run.cast_code(&source.name);
             for (own, failed) in codes.iter_mut().zip(&failed[range.clone()]) {
                 if *failed == 1 && *own == 0 {
                     *own = code;
@@ -154,48 +153,5 @@ impl Worker<'_> {
         drop(parts);
         shared.queue.push(group, order.into_iter().map(Step::Encode));
         Ok(())
-    }
-}
-
-/// Asks the row logic, and holds it to its word.
-fn apply(
-    step: &dyn RowStep,
-    arrays: Vec<(&str, ArrayRef)>,
-    rows: usize,
-    first_row: u64,
-    codes: &mut [u16],
-) -> Result<Vec<ArrayRef>> {
-    let fields: Vec<Field> =
-        arrays.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
-    let arrays = arrays.into_iter().map(|(_, array)| array).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
-        .map_err(|error| bug("the row logic's columns", error))?;
-    let written = step.apply(&batch, first_row, codes).map_err(Error::Step)?;
-    let promised = step.writes();
-    let kept = written.len() == promised.len()
-        && written
-            .iter()
-            .zip(promised)
-            .all(|(array, field)| array.len() == rows && array.data_type() == field.data_type());
-    if kept { Ok(written) } else { Err(Error::Step("the row logic answered other columns than it declared".into())) }
-}
-
-/// The row logic's array as the output has it; only dropped rows may fail to fit.
-fn cast_written(field: &Field, array: &ArrayRef, codes: &[u16]) -> Result<ArrayRef> {
-    let (cast, failures) = cast_named(field.name(), array, field.data_type())?;
-    if failures.is_some_and(|failures| failures.set_indices().any(|row| codes[row] == 0)) {
-        return Err(Error::Schema {
-            column: field.name().clone(),
-            wanted: field.data_type().to_string(),
-            found: format!("{} with values that do not fit, from the row logic", array.data_type()),
-        });
-    }
-    Ok(cast)
-}
-
-fn count_codes(codes: &[u16], counts: &mut BTreeMap<u16, u64>) {
-    for code in codes.iter().filter(|code| **code != 0) {
-        *counts.entry(*code).or_default() += 1;
     }
 }

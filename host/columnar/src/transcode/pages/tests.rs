@@ -77,37 +77,28 @@ fn source(rows: usize, bad: usize, random: &mut Random) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
 }
 
+/// Columns that stand in the same order in the source and in the table.
+const CARRIED: [(&str, DataType); 6] = [
+    ("wide", DataType::Int32),
+    ("money", DataType::Float64),
+    ("unique", DataType::Float64),
+    ("word", DataType::Utf8),
+    ("at", DataType::Timestamp(TimeUnit::Microsecond, None)),
+    ("fee", DataType::Float64),
+];
+
 /// What the source promises: `wide` in 32 bits, the rest as it is.
 fn projection() -> Projection {
-    let at = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let fields = [
-        ("id", DataType::Int64),
-        ("wide", DataType::Int32),
-        ("money", DataType::Float64),
-        ("unique", DataType::Float64),
-        ("word", DataType::Utf8),
-        ("at", at),
-        ("fee", DataType::Float64),
-    ];
-    let schema = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).to_vec());
+    let fields = [("id", DataType::Int64)].into_iter().chain(CARRIED);
+    let schema = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, true)).collect::<Vec<_>>());
     let fee = ColumnMap { upstream: Vec::new(), name: "fee".into(), optional: true };
     Projection { schema: Arc::new(schema), columns: vec![fee], unlisted: Unlisted::Pass, batch_rows: 0 }
 }
 
 fn output(with_step: bool) -> OutputSchema {
-    let at = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let mut fields = vec![
-        ("_lakehost_window", DataType::Date32),
-        ("wide", DataType::Int32),
-        ("money", DataType::Float64),
-        ("unique", DataType::Float64),
-        ("word", DataType::Utf8),
-        ("at", at),
-        ("fee", DataType::Float64),
-        ("nobody", DataType::Utf8),
-        ("id", DataType::Int64),
-        ("source_file", DataType::Utf8),
-    ];
+    let mut fields = vec![("_lakehost_window", DataType::Date32)];
+    fields.extend(CARRIED);
+    fields.extend([("nobody", DataType::Utf8), ("id", DataType::Int64), ("source_file", DataType::Utf8)]);
     if with_step {
         fields.insert(4, ("twice", DataType::Float64));
     }
