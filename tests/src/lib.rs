@@ -3,6 +3,7 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod faults;
 mod green;
 mod guide;

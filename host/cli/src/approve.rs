@@ -1,7 +1,7 @@
 //! What a plugin may reach: what it asks for, cut to what the operator gives.
 //!
-//! A component of this binary is vouched for by its digest. Of any other, every ask must be given by `--allow` or `allow = […]`, or by a person
-//! who says yes at the terminal, for this run.
+//! A component of this binary is vouched for by its digest, as far as its pipeline has no `allow = […]` of its own. Of any other, every ask must be
+//! given by `--allow` or `allow = […]`, or by a person who says yes at the terminal, for this run.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

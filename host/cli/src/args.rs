@@ -100,7 +100,7 @@ pub struct RunArguments {
     /// A setting of the cleaner; of several, NAME.KEY=VALUE says whose
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Plugins")]
     pub cleaner_config: Vec<String>,
-    /// Let the source reach URLs that begin with this; also: clock, random
+    /// Let the source reach URLs that begin with this, as far as it asks for them; also: clock, random
     #[arg(long, value_name = "URL-PREFIX", help_heading = "Plugins")]
     pub allow: Vec<String>,
 
@@ -256,6 +256,8 @@ pub struct TableDropArguments {
     /// Do not ask; needed where there is no terminal to ask at
     #[arg(long)]
     pub yes: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
     #[command(flatten)]
     pub place: Place,
 }
@@ -273,6 +275,8 @@ pub struct TableAdoptArguments {
     /// Names of the cleaners in order, - for none [default: as it is]
     #[arg(long, value_name = "NAME,…")]
     pub cleaners: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
     #[command(flatten)]
     pub place: Place,
 }
@@ -339,12 +343,71 @@ pub struct CompletionsArguments {
     pub shell: clap_complete::Shell,
 }
 
-impl ReportFormat {
+/// How an error is answered on stdout. On stderr it is always text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// Nothing: stderr has it.
+    None,
+    /// One object.
+    Json,
+    /// One object on a line of its own.
+    JsonLine,
+}
+
+impl From<ReportFormat> for ErrorFormat {
+    fn from(format: ReportFormat) -> Self {
+        match format {
+            ReportFormat::Text => Self::None,
+            ReportFormat::Json => Self::Json,
+        }
+    }
+}
+
+impl From<RowFormat> for ErrorFormat {
+    fn from(format: RowFormat) -> Self {
+        match format {
+            RowFormat::Table | RowFormat::Csv => Self::None,
+            RowFormat::Json => Self::Json,
+            RowFormat::Jsonl => Self::JsonLine,
+        }
+    }
+}
+
+impl Command {
+    /// How an error of this command is answered.
+    pub fn error_format(&self) -> ErrorFormat {
+        match self {
+            Self::Run(arguments) => arguments.format.into(),
+            Self::Query(arguments) => arguments.format.into(),
+            Self::Runs(arguments) => arguments.format.into(),
+            Self::Resolve(arguments) => arguments.format.into(),
+            Self::Table(TableCommand::List(arguments)) => arguments.format.into(),
+            Self::Table(TableCommand::Show(arguments)) => arguments.format.into(),
+            Self::Table(TableCommand::Drop(arguments)) => arguments.format.into(),
+            Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
+            Self::Snapshots(arguments) => arguments.format.into(),
+            Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
+            Self::Doctor(arguments) => arguments.format.into(),
+            Self::Init(_) | Self::Explain(_) | Self::Completions(_) => ErrorFormat::None,
+        }
+    }
+}
+
+impl ErrorFormat {
     /// What the command line asks for, as far as that can be told before it is understood: even a wrong one answers in the asked format.
     pub fn of_raw_arguments(arguments: &[std::ffi::OsString]) -> Self {
         let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
-        let spaced = words.windows(2).any(|pair| pair == ["--format", "json"]);
-        if spaced || words.contains(&"--format=json") { Self::Json } else { Self::Text }
+        let asked = |format: &str| {
+            words.windows(2).any(|pair| pair == ["--format", format])
+                || words.contains(&format!("--format={format}").as_str())
+        };
+        if asked("json") {
+            Self::Json
+        } else if asked("jsonl") {
+            Self::JsonLine
+        } else {
+            Self::None
+        }
     }
 }
 
@@ -356,6 +419,21 @@ mod tests {
     #[test]
     fn definition_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn even_a_wrong_line_says_how_to_answer() {
+        let table = [
+            ("lakehost query x --format json", ErrorFormat::Json),
+            ("lakehost runs --format=json --bogus", ErrorFormat::Json),
+            ("lakehost query --format jsonl", ErrorFormat::JsonLine),
+            ("lakehost query --format csv", ErrorFormat::None),
+            ("lakehost runs --format", ErrorFormat::None),
+        ];
+        for (line, expected) in table {
+            let words: Vec<std::ffi::OsString> = line.split_whitespace().map(Into::into).collect();
+            assert_eq!(ErrorFormat::of_raw_arguments(&words), expected, "{line}");
+        }
     }
 
     #[test]
@@ -372,7 +450,7 @@ mod tests {
             "lakehost runs --format json",
             "lakehost table list",
             "lakehost table show raw.t",
-            "lakehost table drop raw.t --yes",
+            "lakehost table drop raw.t --yes --format json",
             "lakehost table adopt raw.t --cleaners -",
             "lakehost resolve",
             "lakehost snapshots raw.t",

@@ -6,6 +6,9 @@ use lakehost_pipeline::{Code, Diagnostic, RunReport, codes};
 
 use crate::config::nearest;
 
+/// More tables than this are not listed in a hint.
+const LISTED_TABLES: usize = 20;
+
 /// Findings of the command line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,12 +45,24 @@ pub enum Error {
     /// A run that the history does not have.
     #[error("no run {run_id} in {folder}")]
     RunUnknown { run_id: String, folder: String },
+    /// A table that the catalog does not have.
+    #[error("no table {table}")]
+    TableUnknown { table: String, known: Vec<String> },
+    /// A plugin of the other kind. `wanted`: the flag that takes what is wanted; `way_out`: what to write.
+    #[error("{plugin} is a {kind}, and {flag} wants a {wanted}")]
+    PluginKind { plugin: String, kind: &'static str, flag: String, wanted: &'static str, way_out: String },
+    /// A pipeline whose `allow` leaves its source nothing of what it asks for.
+    #[error("pipeline {pipeline} does not let {plugin} reach what it asks for")]
+    NotAllowed { pipeline: String, file: String, plugin: String, missing: Vec<String>, allowed: Vec<String> },
     /// A query as of a time before the table's first snapshot.
     #[error("table {table} had no rows yet at {time} UTC")]
     NotYet { table: String, time: String },
     /// What cannot happen did.
     #[error("{what}")]
     Bug { what: String, cause: String },
+    /// A second signal, which ended a run at once.
+    #[error("run {run_id} was ended at once by a second signal")]
+    Ended { run_id: String },
     /// Ctrl-C before anything began, or `n` at a question.
     #[error("stopped: {what}")]
     Stopped { what: &'static str },
@@ -67,11 +82,9 @@ impl Error {
     /// An answer that stdout refused, of a load that had ended: says how.
     pub fn after(self, report: &RunReport) -> Self {
         match self {
-            Self::File { source, .. } => Self::Unreported {
-                run_id: report.run_id.clone(),
-                ended: crate::report::word(report.totals.status),
-                source,
-            },
+            Self::File { source, .. } => {
+                Self::Unreported { run_id: report.run_id.clone(), ended: crate::report::ending(&report.totals), source }
+            }
             other => other,
         }
     }
@@ -84,7 +97,10 @@ impl Diagnostic for Error {
             | Self::PluginMissing { .. }
             | Self::CodeUnknown { .. }
             | Self::RunUnknown { .. }
+            | Self::PluginKind { .. }
             | Self::NotYet { .. } => codes::USAGE,
+            Self::TableUnknown { .. } => codes::CATALOG_NO_TABLE,
+            Self::NotAllowed { .. } => codes::TRUST_GRANT,
             Self::Config { .. } => codes::CONFIG_FILE,
             Self::PipelineUnknown { .. } => codes::PIPELINE_UNKNOWN,
             Self::PluginConfig { .. } => codes::PLUGIN_CONFIG,
@@ -97,7 +113,7 @@ impl Diagnostic for Error {
             }
             Self::File { .. } | Self::Unreported { .. } => codes::STORE_IO,
             Self::Bug { .. } => codes::BUG,
-            Self::Stopped { .. } => codes::INTERRUPTED,
+            Self::Ended { .. } | Self::Stopped { .. } => codes::INTERRUPTED,
         }
     }
 
@@ -107,6 +123,8 @@ impl Diagnostic for Error {
             Self::Config { place, .. } => input("file", place),
             Self::PipelineUnknown { file: Some(file), .. } => input("file", &file.display().to_string()),
             Self::Unapproved { plugin, .. } => input("plugin", plugin),
+            Self::TableUnknown { table, .. } => input("table", table),
+            Self::NotAllowed { file, plugin, .. } => [input("file", file), input("plugin", plugin)].concat(),
             _ => Vec::new(),
         }
     }
@@ -115,6 +133,11 @@ impl Diagnostic for Error {
         match self {
             Self::File { source, .. } | Self::Unreported { source, .. } => Some(source.to_string()),
             Self::Bug { cause, .. } => Some(cause.clone()),
+            Self::NotAllowed { missing, allowed, .. } => Some(format!(
+                "it asks for {}; `allow` gives {}",
+                missing.join(", "),
+                if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") }
+            )),
             Self::Unapproved { missing, refused, .. } => Some(match refused {
                 true => "the question was answered with no".to_owned(),
                 false => format!("it asks for {}", missing.join(", ")),
@@ -151,12 +174,70 @@ impl Diagnostic for Error {
                 let flags: Vec<String> = missing.iter().map(|ask| format!("--allow {ask}")).collect();
                 Some(format!("if you trust it, add {}", flags.join(" ")))
             }
+            Self::PluginKind { way_out, .. } => Some(way_out.clone()),
+            Self::NotAllowed { pipeline, missing, .. } => {
+                let quoted: Vec<String> = missing.iter().map(|ask| format!("\"{ask}\"")).collect();
+                let flags: Vec<String> = missing.iter().map(|ask| format!("--allow {ask}")).collect();
+                Some(format!(
+                    "if you trust it with that, add {} to `allow = […]` of [pipeline.{pipeline}], or {} to this run",
+                    quoted.join(", "),
+                    flags.join(" ")
+                ))
+            }
+            Self::TableUnknown { known, .. } if known.is_empty() => {
+                Some("no table was loaded yet: `lakehost run` makes one".to_owned())
+            }
+            Self::TableUnknown { table, known } => Some(match nearest_table(table, known) {
+                Some(name) => format!("did you mean `{name}`? `lakehost table list` shows all tables"),
+                None if known.len() <= LISTED_TABLES => format!("there are: {}", known.join(", ")),
+                None => "`lakehost table list` shows all tables".to_owned(),
+            }),
             Self::CodeUnknown { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
             Self::CodeUnknown { .. } => Some("`lakehost explain` lists all codes".to_owned()),
             Self::NotYet { table, .. } => Some(format!("`lakehost snapshots {table}` shows since when it has")),
-            Self::RunUnknown { .. } => Some("`lakehost runs` lists the runs".to_owned()),
+            Self::RunUnknown { .. } => Some(
+                "`lakehost runs` lists the runs; `lakehost resolve` without an id looks at all that left work behind"
+                    .to_owned(),
+            ),
+            Self::Ended { .. } => Some(
+                "run the same command again: it looks first whether a window was committed, and tidies up".to_owned(),
+            ),
             Self::Bug { .. } => Some("please report it, with the command line and this text".to_owned()),
             Self::File { .. } | Self::Unreported { .. } | Self::Stopped { .. } => None,
         }
+    }
+}
+
+/// The table that was probably meant: by its whole name, else by the name without its namespace.
+fn nearest_table<'a>(wanted: &str, known: &'a [String]) -> Option<&'a str> {
+    let bare = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let names: Vec<String> = known.iter().map(|name| bare(name)).collect();
+    let by_name = nearest(&bare(wanted), names.iter().map(String::as_str))
+        .and_then(|found| names.iter().position(|name| name == found))
+        .and_then(|index| known.get(index))
+        .map(String::as_str);
+    let exact = known.iter().map(String::as_str).find(|name| bare(name) == bare(wanted));
+    exact.or_else(|| nearest(wanted, known.iter().map(String::as_str))).or(by_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_that_was_meant_is_named() {
+        let known: Vec<String> = ["raw.green_trips", "raw.yellow_trips", "clean.zones"].map(str::to_owned).to_vec();
+        let hint = |table: &str| {
+            Error::TableUnknown { table: table.to_owned(), known: known.clone() }.hint().unwrap_or_default()
+        };
+        for (wanted, meant) in [
+            ("raw.gren_trips", "raw.green_trips"),
+            ("rwa.yellow_trips", "raw.yellow_trips"),
+            ("raw.zones", "clean.zones"),
+            ("x.zone", "clean.zones"),
+        ] {
+            assert_eq!(hint(wanted), format!("did you mean `{meant}`? `lakehost table list` shows all tables"));
+        }
+        assert_eq!(hint("a.q"), "there are: raw.green_trips, raw.yellow_trips, clean.zones");
     }
 }

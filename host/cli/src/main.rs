@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
+mod append;
 mod approve;
 mod args;
 mod commands;
@@ -15,30 +16,32 @@ mod config;
 mod embedded;
 mod error;
 mod exit_code;
+mod failures;
 mod logs;
 mod memory;
 #[cfg(feature = "native-cleaner")]
 mod native_cleaner;
 mod plugins;
 mod progress;
+mod progress_line;
 mod render;
 mod report;
 mod rows;
 mod runs;
+mod screen;
 mod signals;
 mod table;
 mod time;
 mod warehouse;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use lakehost_pipeline::Fault;
 
-use crate::args::{Arguments, Command, ReportFormat};
+use crate::args::{Arguments, Command, ErrorFormat};
 use crate::error::Error;
 use crate::render::Colour;
 
@@ -55,6 +58,8 @@ fn main() -> ExitCode {
     }
     let code = commands::dispatch(&arguments.command).unwrap_or_else(|fault| {
         show(&fault);
+        // What stdout does not take has been said on stderr.
+        let _ = commands::print_error(arguments.command.error_format(), &fault);
         exit_code::of_fault(&fault)
     });
     ExitCode::from(code)
@@ -62,8 +67,7 @@ fn main() -> ExitCode {
 
 /// A fault on stderr, for people.
 pub fn show(fault: &Fault) {
-    let text = render::fault(fault, Colour::of_stderr());
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    screen::say(&render::fault(fault, Colour::of_stderr()));
 }
 
 /// A command line that clap refuses. Help and version are answers, not errors.
@@ -78,10 +82,11 @@ fn not_understood(error: &clap::Error, typed: &[OsString]) -> u8 {
     }
     let fault = Fault::new(from_clap(error));
     show(&fault);
-    let is_run = typed.get(1).is_some_and(|verb| verb == "run");
-    if is_run && ReportFormat::of_raw_arguments(typed) == ReportFormat::Json {
-        let _ = commands::run::print_failed(None, &fault);
-    }
+    let format = ErrorFormat::of_raw_arguments(typed);
+    let _ = match (typed.get(1).is_some_and(|verb| verb == "run"), format) {
+        (true, ErrorFormat::Json) => commands::run::print_failed(None, &fault),
+        _ => commands::print_error(format, &fault),
+    };
     exit_code::of_fault(&fault)
 }
 

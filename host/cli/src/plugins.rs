@@ -1,17 +1,18 @@
 //! Plugins of a command: the host that runs them, with what it needs from this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lakehost_fetch::{FetchLimits, Ledger};
 use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::Cleaner;
-use lakehost_wasm::{Ask, Budgets, FetchOptions, Grants, HostOptions, Plugin, WasmHost, WasmSource};
+use lakehost_wasm::{Ask, Budgets, FetchOptions, Grants, HostOptions, Kind, Plugin, WasmHost, WasmSource};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::approve::{self, Operator, Petition};
+use crate::config::resolve::Allow;
 use crate::embedded::{self, Component, Origin};
 use crate::error::Error;
 
@@ -47,34 +48,41 @@ impl Plugins {
         })
     }
 
-    /// What a source may reach: what it asks for, as far as `allow` or its digest or a person gives it.
+    /// What a source may reach: what it asks for, as far as the operator gives it.
     ///
     /// # Errors
-    /// `LH0802` when nobody gives it all.
+    /// `LH0801` when the pipeline's `allow` leaves it nothing of an ask; `LH0802` when nobody gives anything of it.
     pub fn grants(
         &self,
         source: &Plugin,
         config: &Value,
-        allow: &[String],
+        allow: &Allow,
         operator: &mut dyn Operator,
     ) -> Result<Grants, Fault> {
         let asks = self.host.asks(source, config)?;
-        let decision = Grants::effective(&asks, allow)?;
-        if decision.missing.is_empty() {
-            return Ok(decision.grants);
-        }
-        let missing: Vec<String> = decision.missing.iter().map(|ask| ask.value().to_owned()).collect();
-        let plugin = source.about()?.id.to_string();
         let known = embedded::vouches_for(source.digest());
-        approve::settle(&Petition { plugin: &plugin, digest: source.digest(), known, missing: &missing }, operator)?;
-        // Vouched for, by digest or by a person: all that it asks for, and the private networks that `allow` opens beyond that.
-        let mut grants = Grants::all(&asks);
-        for url in decision.grants.urls {
-            if !grants.urls.contains(&url) {
-                grants.urls.push(url);
+        match decide(&asks, allow, known)? {
+            Decided::Granted(grants) => Ok(grants),
+            Decided::Missing(missing) => {
+                let plugin = source.about()?.id.to_string();
+                if let (true, Some(pipeline)) = (known, &allow.pipeline) {
+                    return Err(Error::NotAllowed {
+                        pipeline: pipeline.name.clone(),
+                        file: pipeline.file.clone(),
+                        plugin,
+                        missing,
+                        allowed: allow.values(),
+                    }
+                    .into());
+                }
+                approve::settle(
+                    &Petition { plugin: &plugin, digest: source.digest(), known: false, missing: &missing },
+                    operator,
+                )?;
+                // A person said yes: all that it asks for, and what `--allow` opens beyond that.
+                Ok(with_networks(Grants::all(&asks), &Grants::effective(&asks, &allow.values())?.grants))
             }
         }
-        Ok(grants)
     }
 
     /// A configured cleaner.
@@ -99,6 +107,43 @@ impl Plugins {
     }
 }
 
+/// What came of the asks.
+#[derive(Debug, PartialEq, Eq)]
+enum Decided {
+    Granted(Grants),
+    /// Asks that nothing given touches, as `--allow` writes them.
+    Missing(Vec<String>),
+}
+
+/// What a source asks for, cut to what the operator gives: `allow`, and of a plugin that this binary vouches for all that it asks for, unless its
+/// pipeline says by an `allow` of its own what that is. A value narrower than an ask narrows it; what lies outside is refused when it is reached for.
+fn decide(asks: &[Ask], allow: &Allow, known: bool) -> Result<Decided, Fault> {
+    let values = allow.values();
+    let given = Grants::effective(asks, &values)?.grants;
+    if known && allow.pipeline.is_none() {
+        return Ok(Decided::Granted(with_networks(Grants::all(asks), &given)));
+    }
+    let mut missing = Vec::new();
+    for ask in asks {
+        let one = Grants::effective(std::slice::from_ref(ask), &values)?;
+        let touched = one.grants.urls.iter().any(|url| url.contains("://"));
+        if !one.missing.is_empty() && !touched {
+            missing.push(ask.value().to_owned());
+        }
+    }
+    Ok(if missing.is_empty() { Decided::Granted(given) } else { Decided::Missing(missing) })
+}
+
+/// The grants, and the private networks that others open beyond them.
+fn with_networks(mut grants: Grants, others: &Grants) -> Grants {
+    for url in &others.urls {
+        if !grants.urls.contains(url) {
+            grants.urls.push(url.clone());
+        }
+    }
+    grants
+}
+
 /// Grants as `--allow` writes them.
 pub fn shown(grants: &Grants) -> Vec<String> {
     let words = [(grants.clock, Ask::Clock), (grants.random, Ask::Random)];
@@ -106,15 +151,50 @@ pub fn shown(grants: &Grants) -> Vec<String> {
     grants.urls.iter().cloned().chain(words).collect()
 }
 
-/// The source of a command, refused when it is a cleaner. (A cleaner that is a source is refused where it is configured.)
-pub fn expect_source(plugin: &Plugin) -> Result<(), Error> {
-    if plugin.kind() == lakehost_wasm::Kind::Source {
-        return Ok(());
+/// The source of a command is one. `pipeline`: the one that names it; none: a flag does.
+///
+/// # Errors
+/// `LH0101` with the flag or key that takes the plugin.
+pub fn expect_source(plugin: &Plugin, pipeline: Option<&str>) -> Result<(), Error> {
+    if plugin.kind() == Kind::Source { Ok(()) } else { Err(wrong_kind(plugin.name(), Kind::Source, pipeline)) }
+}
+
+/// The cleaners of a command are cleaners, as for [`expect_source`].
+pub fn expect_cleaners(plugins: &[Plugin], pipeline: Option<&str>) -> Result<(), Error> {
+    match plugins.iter().find(|plugin| plugin.kind() != Kind::Cleaner) {
+        Some(plugin) => Err(wrong_kind(plugin.name(), Kind::Cleaner, pipeline)),
+        None => Ok(()),
     }
-    Err(Error::Usage {
-        message: format!("{} is a cleaner, and the source of a run is wanted", plugin.name()),
-        hint: Some("give it as --cleaner, and a source as --plugin".to_owned()),
-    })
+}
+
+fn wrong_kind(plugin: &str, wanted: Kind, pipeline: Option<&str>) -> Error {
+    let name =
+        Path::new(plugin).file_name().map_or_else(|| plugin.to_owned(), |name| name.to_string_lossy().into_owned());
+    let flag = match (wanted, pipeline) {
+        (Kind::Source, None) => "--plugin".to_owned(),
+        (Kind::Cleaner, None) => "--cleaner".to_owned(),
+        (Kind::Source, Some(pipeline)) => format!("`plugin` of [pipeline.{pipeline}]"),
+        (Kind::Cleaner, Some(pipeline)) => format!("`plugin` of [[pipeline.{pipeline}.cleaner]]"),
+    };
+    let way_out = match (wanted, pipeline) {
+        (Kind::Source, None) => {
+            format!("give it as --cleaner {plugin}, and a source as --plugin, such as --plugin nyc_tlc.wasm")
+        }
+        (Kind::Cleaner, None) => {
+            format!("give it as --plugin {plugin}, and a cleaner as --cleaner, such as --cleaner trip_cleaner.wasm")
+        }
+        (Kind::Source, Some(pipeline)) => {
+            format!("move {name} to a [[pipeline.{pipeline}.cleaner]] section, and name a source here")
+        }
+        (Kind::Cleaner, Some(pipeline)) => {
+            format!("name {name} as `plugin` of [pipeline.{pipeline}], and a cleaner here")
+        }
+    };
+    let (kind, wanted) = match wanted {
+        Kind::Source => (Kind::Cleaner.word(), wanted.word()),
+        Kind::Cleaner => (Kind::Source.word(), wanted.word()),
+    };
+    Error::PluginKind { plugin: name, kind, flag, wanted, way_out }
 }
 
 /// Where compiled plugins are kept: `$LAKEHOST_CACHE_DIR`, else the user's cache folder, else one of the user's in the temporary folder.
@@ -129,6 +209,78 @@ pub fn cache_folder() -> PathBuf {
             // SAFETY: `geteuid` takes nothing and cannot fail.
             let user = unsafe { libc::geteuid() };
             std::env::temp_dir().join(format!("lakehost-cache-{user}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lakehost_pipeline::Diagnostic;
+
+    use super::*;
+    use crate::config::resolve::PipelineAllow;
+
+    const ASK: &str = "https://data.example/trips/";
+
+    /// `pipeline`: its `allow`, comma-separated; `-`: it has none.
+    fn check(known: bool, pipeline: &str, flags: &[&str], expected: &str) {
+        let values = |text: &str| text.split(',').filter(|value| !value.is_empty()).map(str::to_owned).collect();
+        let allow = Allow {
+            pipeline: (pipeline != "-").then(|| PipelineAllow {
+                name: "p".to_owned(),
+                file: "f".to_owned(),
+                values: values(pipeline),
+            }),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        };
+        let asks = [Ask::UrlPrefix(ASK.to_owned()), Ask::Clock];
+        let got = match decide(&asks, &allow, known).unwrap() {
+            Decided::Granted(grants) => shown(&grants).join(" "),
+            Decided::Missing(missing) => format!("missing {}", missing.join(" ")),
+        };
+        assert_eq!(got, expected, "{known} {pipeline} {flags:?}");
+    }
+
+    #[test]
+    fn a_pipeline_narrows_what_a_shipped_plugin_may_reach() {
+        let all = format!("{ASK} clock");
+        let narrow = "https://data.example/trips/green/";
+        check(true, "-", &[], &all);
+        check(true, "-", &["10.0.0.0/8"], &format!("{ASK} 10.0.0.0/8 clock"));
+        check(true, "https://data.example/,clock", &[], &all);
+        check(true, &format!("{narrow},clock"), &[], &format!("{narrow} clock"));
+        check(true, "", &[], &format!("missing {all}"));
+        check(true, "https://other.example/,clock", &[], &format!("missing {ASK}"));
+        check(true, "https://other.example/,clock", &[ASK], &all);
+        check(true, "10.0.0.0/8,clock", &[], &format!("missing {ASK}"));
+        check(true, ASK, &[], "missing clock");
+        check(false, "-", &[], &format!("missing {all}"));
+        check(false, "-", &[narrow, "clock"], &format!("{narrow} clock"));
+        check(false, "-", &[ASK, "clock", "random"], &all);
+        check(false, "https://data.example/,clock", &[], &all);
+    }
+
+    #[test]
+    fn a_plugin_in_the_wrong_place_has_a_way_out() {
+        for (wanted, pipeline, expected) in [
+            (
+                Kind::Source,
+                None,
+                "LH0101: x.wasm is a cleaner, and --plugin wants a source; give it as --cleaner a/x.wasm, and a source as --plugin, such as --plugin nyc_tlc.wasm",
+            ),
+            (
+                Kind::Cleaner,
+                None,
+                "LH0101: x.wasm is a source, and --cleaner wants a cleaner; give it as --plugin a/x.wasm, and a cleaner as --cleaner, such as --cleaner trip_cleaner.wasm",
+            ),
+            (
+                Kind::Cleaner,
+                Some("t"),
+                "LH0101: x.wasm is a source, and `plugin` of [[pipeline.t.cleaner]] wants a cleaner; name x.wasm as `plugin` of [pipeline.t], and a cleaner here",
+            ),
+        ] {
+            let error = wrong_kind("a/x.wasm", wanted, pipeline);
+            assert_eq!(format!("{}: {error}; {}", error.code(), error.hint().unwrap_or_default()), expected);
         }
     }
 }

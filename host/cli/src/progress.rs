@@ -1,19 +1,21 @@
 //! What a person sees while a run goes on, and the clock behind the report.
 //!
-//! On a terminal one line is redrawn: window, stage, rows, bytes, time left. Elsewhere plain lines come every few seconds. Stages overlap and run
-//! on several threads: a stage's wall time is the time in which at least one thread was in it, its CPU time is that of all threads.
+//! On a terminal one line is redrawn (`progress_line.rs` lays it out). Elsewhere plain lines come every few seconds. Stages overlap and run on
+//! several threads: a stage's wall time is the time in which at least one thread was in it, its CPU time is that of all threads.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lakehost_columnar::{Mark, Observer, Stage};
+use lakehost_fetch::Ledger;
 use lakehost_pipeline::Meter;
 
-use crate::memory;
-use crate::table::grouped;
+use crate::progress_line::Position;
+use crate::{memory, screen};
 
 /// All stages, in the order of the flow.
 const STAGES: [Stage; 8] = [
@@ -30,16 +32,8 @@ const STAGES: [Stage; 8] = [
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often a plain line is printed.
 const PLAIN: Duration = Duration::from_secs(5);
-
-/// A line without an end in sight, and one with.
-const SPINNER: &str = "{spinner} {prefix}  {wide_msg}";
-const BAR: &str = "{spinner} {prefix} [{bar:24}]  {wide_msg}";
-/// Steps of the bar.
-const SHARES: u64 = 1_000;
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
-}
+/// Width of a terminal that does not tell its own.
+const COLUMNS: usize = 80;
 
 /// Watches a run: clock, progress, and the flag that stops it.
 pub struct Progress {
@@ -50,9 +44,8 @@ pub struct Progress {
     bytes: AtomicU64,
     window: Mutex<WindowClock>,
     windows: usize,
-    view: View,
-    /// Nanoseconds since `started` at which the view is due again.
-    due_ns: AtomicU64,
+    /// What came in, over all windows.
+    ledger: Arc<Ledger>,
 }
 
 #[derive(Default)]
@@ -72,28 +65,15 @@ struct WindowClock {
     begun: usize,
     began_ns: u64,
     began_cpu: Duration,
+    /// Bytes that had come in when it began.
+    began_received: u64,
     /// Process CPU seconds of each window that ended.
     cpu_seconds: Vec<f64>,
 }
 
-enum View {
-    Bar(ProgressBar),
-    Plain,
-    Hidden,
-}
-
 impl Progress {
-    /// `windows`: how many the run has. Shows nothing when `hidden`.
-    pub fn new(windows: usize, stop: Arc<AtomicBool>, hidden: bool) -> Self {
-        let view = if hidden {
-            View::Hidden
-        } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(style(SPINNER));
-            View::Bar(bar)
-        } else {
-            View::Plain
-        };
+    /// `windows`: how many the run has. `ledger`: where downloads are counted.
+    pub fn new(windows: usize, stop: Arc<AtomicBool>, ledger: Arc<Ledger>) -> Self {
         Self {
             started: Instant::now(),
             stop,
@@ -102,21 +82,48 @@ impl Progress {
             bytes: AtomicU64::new(0),
             window: Mutex::default(),
             windows,
-            view,
-            due_ns: AtomicU64::new(0),
+            ledger,
+        }
+    }
+
+    /// Does some work while a thread of its own shows how far it is; the screen is clear when it ends.
+    pub fn shown_while<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let show = || if std::io::stderr().is_terminal() { self.show_line(&done) } else { self.show_plain(&done) };
+            let shower = std::thread::Builder::new().name("progress".to_owned()).spawn_scoped(scope, show);
+            // A machine without a thread to spare gets its rows loaded without a word.
+            let _end = End { done: &done, shower: shower.ok().map(|shower| shower.thread().clone()) };
+            work()
+        })
+    }
+
+    fn show_line(&self, done: &AtomicBool) {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        screen::set_line(Some(bar.clone()));
+        let mut frame = 0;
+        // The first look is at a run that has just begun.
+        while wait(done, REDRAW) {
+            // One column stays free: some terminals break the line after the last.
+            let columns = screen::columns().unwrap_or(COLUMNS).saturating_sub(1);
+            bar.set_message(self.position().line(frame, columns));
+            bar.tick();
+            frame = frame.wrapping_add(1);
+        }
+        screen::set_line(None);
+        bar.finish_and_clear();
+    }
+
+    fn show_plain(&self, done: &AtomicBool) {
+        while wait(done, PLAIN) {
+            let _ = writeln!(std::io::stderr(), "{}", self.position().plain());
         }
     }
 
     /// CPU seconds of the whole process, window by window.
     pub fn window_cpu_seconds(&self) -> Vec<f64> {
         locked(&self.window).cpu_seconds.clone()
-    }
-
-    /// Takes the terminal line away.
-    pub fn finish(&self) {
-        if let View::Bar(bar) = &self.view {
-            bar.finish_and_clear();
-        }
     }
 
     fn now_ns(&self) -> u64 {
@@ -128,100 +135,114 @@ impl Progress {
         self.stages.get(index).map(locked)
     }
 
-    /// Shows where the run is, when it is time to.
-    fn show(&self) {
-        let interval = match &self.view {
-            View::Bar(_) => REDRAW,
-            View::Plain => PLAIN,
-            View::Hidden => return,
-        };
-        let now = self.now_ns();
-        let due = self.due_ns.load(Ordering::Relaxed);
-        let next = now.saturating_add(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
-        // Of several threads that find it due, one shows it.
-        if now < due || self.due_ns.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            return;
-        }
-        let message = self.message(now);
-        let prefix = self.prefix();
-        match &self.view {
-            View::Bar(bar) => {
-                if let Some(share) = self.share() {
-                    if bar.length().is_none() {
-                        bar.set_style(style(BAR));
-                        bar.set_length(SHARES);
-                    }
-                    bar.set_position((share * SHARES as f64) as u64);
-                }
-                bar.set_prefix(prefix);
-                bar.set_message(message);
-                bar.tick();
-            }
-            // The first plain line would say nothing yet.
-            View::Plain if due > 0 => {
-                let _ = writeln!(std::io::stderr(), "{prefix}: {message}");
-            }
-            View::Plain | View::Hidden => {}
-        }
-    }
-
-    /// How much of the run is done, when that can be told.
-    fn share(&self) -> Option<f64> {
+    /// Where the run is now.
+    fn position(&self) -> Position {
+        let now_ns = self.now_ns();
+        let inside = STAGES.iter().zip(&self.stages).rev().find(|(_, clock)| locked(clock).inside > 0);
+        let (rows, written_bytes) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let received = self.ledger.received_bytes();
         let window = locked(&self.window);
-        let done = window.cpu_seconds.len() as f64;
-        let bytes = self.bytes.load(Ordering::Relaxed) as f64;
-        let at_hand = window.bytes.map(|expected| (bytes / expected.max(1) as f64).min(1.0));
-        match at_hand {
-            None if self.windows < 2 => None,
-            at_hand => Some(((done + at_hand.unwrap_or_default()) / self.windows.max(1) as f64).min(1.0)),
+        let received = received.saturating_sub(window.began_received);
+        let stage = stage_shown(inside.map(|(stage, _)| *stage), received, window.bytes);
+        let share = window.share(received, written_bytes);
+        Position {
+            window: match self.windows {
+                0 | 1 => window.label.clone(),
+                windows => format!("{} ({}/{windows})", window.label, window.begun),
+            },
+            stage: word(stage),
+            share: window.run_share(self.windows, share),
+            received_bytes: (stage == Stage::Download).then_some(received),
+            total_bytes: window.bytes,
+            rows,
+            written_bytes,
+            elapsed_seconds: now_ns.saturating_sub(window.began_ns) / 1_000_000_000,
+            // While bytes come in, they are what is waited for: the rest keeps up with them.
+            left_seconds: window.left_seconds(
+                self.windows,
+                now_ns,
+                window.received_share(received).filter(|came| *came < 1.0).or(share),
+            ),
         }
-    }
-
-    fn prefix(&self) -> String {
-        let window = locked(&self.window);
-        if self.windows > 1 {
-            format!("{} ({}/{})", window.label, window.begun, self.windows)
-        } else {
-            window.label.clone()
-        }
-    }
-
-    fn message(&self, now_ns: u64) -> String {
-        let stage = STAGES
-            .iter()
-            .zip(&self.stages)
-            .rev()
-            .find(|(_, clock)| locked(clock).inside > 0)
-            .map_or("plan", |(stage, _)| word(*stage));
-        let rows = self.rows.load(Ordering::Relaxed);
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        let window = locked(&self.window);
-        let elapsed_ns = now_ns.saturating_sub(window.began_ns);
-        let mut parts =
-            vec![stage.to_owned(), format!("{} rows", grouped(rows)), format!("{} written", memory::shown(bytes))];
-        parts.push(format!("{:.0} s", elapsed_ns as f64 / 1e9));
-        if let Some(left) = time_left(&window, self.windows, now_ns, bytes) {
-            parts.push(format!("about {left} left"));
-        }
-        parts.join(", ")
     }
 }
 
-/// Time left: by the windows that are done, else by the bytes of the one at hand.
-fn time_left(window: &WindowClock, windows: usize, now_ns: u64, bytes: u64) -> Option<String> {
-    let done = window.cpu_seconds.len();
-    let left_ns = if done > 0 && windows > done {
-        let per_window = window.began_ns as f64 / done as f64;
-        per_window * (windows - done) as f64 - now_ns.saturating_sub(window.began_ns) as f64
-    } else {
-        let share = bytes as f64 / window.bytes? as f64;
-        if !(0.05..1.0).contains(&share) {
-            return None;
+/// Ends the thread that shows, also when the work panics.
+struct End<'a> {
+    done: &'a AtomicBool,
+    shower: Option<Thread>,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::SeqCst);
+        if let Some(shower) = &self.shower {
+            shower.unpark();
         }
-        now_ns.saturating_sub(window.began_ns) as f64 * (1.0 - share) / share
-    };
-    let seconds = (left_ns / 1e9).max(1.0).round() as u64;
-    Some(if seconds < 100 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) })
+    }
+}
+
+/// Waits for the next look; `false`: there is none, the work is done.
+fn wait(done: &AtomicBool, pause: Duration) -> bool {
+    let until = Instant::now() + pause;
+    loop {
+        if done.load(Ordering::SeqCst) {
+            return false;
+        }
+        match until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            Some(left) => std::thread::park_timeout(left),
+            None => return true,
+        }
+    }
+}
+
+/// What a run is at, to people: while announced bytes have not all come, whoever is in a later stage mostly waits for them there, and so does the
+/// source that opens them.
+fn stage_shown(inside: Option<Stage>, received: u64, total: Option<u64>) -> Stage {
+    let missing = total.is_some_and(|total| received < total);
+    match inside {
+        Some(Stage::Plan) => Stage::Plan,
+        Some(_) if missing && received > 0 => Stage::Download,
+        Some(stage) => stage,
+        None if missing => Stage::Download,
+        None => Stage::Plan,
+    }
+}
+
+impl WindowClock {
+    /// How much of the window is done: what came in and what went out weigh the same, because they overlap.
+    fn share(&self, received: u64, written: u64) -> Option<f64> {
+        let total = self.bytes?.max(1);
+        Some((received.min(total) as f64 + written.min(total) as f64) / (2.0 * total as f64))
+    }
+
+    /// How much of the window's source came in.
+    fn received_share(&self, received: u64) -> Option<f64> {
+        Some(received as f64 / self.bytes?.max(1) as f64)
+    }
+
+    /// How much of the run is done, when that can be told.
+    fn run_share(&self, windows: usize, share: Option<f64>) -> Option<f64> {
+        match share {
+            None if windows < 2 => None,
+            share => Some((self.cpu_seconds.len() as f64 + share.unwrap_or_default()) / windows.max(1) as f64),
+        }
+    }
+
+    /// Time left: by the windows that are done, else by the bytes of the one at hand.
+    fn left_seconds(&self, windows: usize, now_ns: u64, share: Option<f64>) -> Option<u64> {
+        let done = self.cpu_seconds.len();
+        let elapsed_ns = now_ns.saturating_sub(self.began_ns) as f64;
+        let left_ns = if done > 0 && windows > done {
+            let per_window = self.began_ns as f64 / done as f64;
+            per_window * (windows - done) as f64 - elapsed_ns
+        } else {
+            let share = share.filter(|share| (0.03..1.0).contains(share))?;
+            let window_ns = elapsed_ns / share;
+            window_ns * (windows.saturating_sub(done).max(1) as f64) - elapsed_ns
+        };
+        Some((left_ns / 1e9).max(1.0).round() as u64)
+    }
 }
 
 impl Observer for Progress {
@@ -233,7 +254,6 @@ impl Observer for Progress {
             }
             clock.inside += 1;
         }
-        self.show();
         mark
     }
 
@@ -251,7 +271,6 @@ impl Observer for Progress {
     fn progress(&self, rows: u64, bytes: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.show();
     }
 
     fn cancelled(&self) -> bool {
@@ -276,13 +295,12 @@ impl Meter for Progress {
         window.begun += 1;
         window.began_ns = self.now_ns();
         window.began_cpu = process_cpu();
-        drop(window);
-        self.show();
+        window.began_received = self.ledger.received_bytes();
+        screen::set_window(Some(label.to_owned()));
     }
 
     fn window_holds(&self, bytes: u64) {
         locked(&self.window).bytes = Some(bytes);
-        self.show();
     }
 
     fn window_ends(&self) -> (Vec<(Stage, Mark)>, u64) {
@@ -296,6 +314,7 @@ impl Meter for Progress {
             .filter(|(_, mark)| *mark != Mark::default())
             .collect();
         memory::release_free();
+        screen::set_window(None);
         (marks, self.now_ns().saturating_sub(window.began_ns))
     }
 
@@ -353,7 +372,7 @@ mod tests {
 
     #[test]
     fn overlapping_threads_count_wall_once_and_cpu_each() {
-        let progress = Progress::new(1, Arc::default(), true);
+        let progress = Progress::new(1, Arc::default(), Arc::default());
         progress.window_begins("2024-01");
         let first = progress.enter(Stage::Decode);
         let second = progress.enter(Stage::Decode);
@@ -370,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_window_starts_from_zero() {
-        let progress = Progress::new(2, Arc::default(), true);
+        let progress = Progress::new(2, Arc::default(), Arc::default());
         progress.window_begins("a");
         let mark = progress.enter(Stage::Clean);
         progress.leave(Stage::Clean, mark);
@@ -379,8 +398,8 @@ mod tests {
         progress.window_begins("b");
         assert_eq!(progress.rows.load(Ordering::Relaxed), 0);
         assert!(progress.window_ends().0.is_empty());
-        assert_eq!(progress.prefix(), "b (2/2)");
-        assert_eq!(progress.share(), Some(1.0));
+        let position = progress.position();
+        assert_eq!((position.window.as_str(), position.share), ("b (2/2)", Some(1.0)));
     }
 
     #[test]
@@ -388,17 +407,49 @@ mod tests {
         let second = 1_000_000_000;
         let done =
             WindowClock { begun: 3, began_ns: 20 * second, cpu_seconds: vec![1.0, 1.0], ..WindowClock::default() };
-        assert_eq!(time_left(&done, 12, 25 * second, 0).as_deref(), Some("95 s"));
+        assert_eq!(done.left_seconds(12, 25 * second, None), Some(95));
         let first = WindowClock { begun: 1, bytes: Some(100), ..WindowClock::default() };
-        assert_eq!(time_left(&first, 1, 10 * second, 50).as_deref(), Some("10 s"));
-        assert_eq!(time_left(&first, 1, 10 * second, 1), None);
-        assert_eq!(time_left(&WindowClock::default(), 1, second, 50), None);
+        let left =
+            |windows, received, written| first.left_seconds(windows, 10 * second, first.share(received, written));
+        assert_eq!(first.received_share(25), Some(0.25));
+        assert_eq!(left(1, 50, 50), Some(10), "as it is: what comes in goes out");
+        assert_eq!(left(1, 100, 0), Some(10), "all of it came in first");
+        assert_eq!(left(2, 50, 50), Some(30), "and a second window");
+        assert_eq!(left(1, 1, 1), None);
+        assert_eq!(WindowClock::default().left_seconds(1, second, None), None);
+    }
+
+    #[test]
+    fn a_download_under_way_is_what_is_waited_for() {
+        use Stage::{Download, Encode, Plan, Upload};
+        for (inside, received, total, expected) in [
+            (None, 0, None, Plan),
+            (Some(Plan), 0, Some(10), Plan),
+            (None, 0, Some(10), Download),
+            (Some(Upload), 5, Some(10), Download),
+            (Some(Upload), 10, Some(10), Upload),
+            (Some(Upload), 0, Some(10), Upload),
+            (Some(Encode), 5, None, Encode),
+            (Some(Download), 5, None, Download),
+        ] {
+            assert_eq!(stage_shown(inside, received, total), expected, "{inside:?} {received} {total:?}");
+        }
+    }
+
+    #[test]
+    fn work_ends_when_it_ends() {
+        let progress = Progress::new(1, Arc::default(), Arc::default());
+        let began = Instant::now();
+        assert_eq!(progress.shown_while(|| 7), 7);
+        let panicked =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| progress.shown_while(|| panic!("on purpose"))));
+        assert!(panicked.is_err() && began.elapsed() < PLAIN);
     }
 
     #[test]
     fn the_stop_flag_cancels() {
         let stop = Arc::new(AtomicBool::new(false));
-        let progress = Progress::new(1, Arc::clone(&stop), true);
+        let progress = Progress::new(1, Arc::clone(&stop), Arc::default());
         assert!(!progress.cancelled());
         stop.store(true, Ordering::Relaxed);
         assert!(progress.cancelled());

@@ -1,4 +1,4 @@
-//! The one place that turns a fault into text for people. (For machines it is `ErrorReport`, in the report of a run.)
+//! The one place that turns a fault or a warning into text for people. (For machines a fault is an `ErrorReport`.)
 //!
 //! Much of what a fault says comes from strangers (plugins, servers, files): control characters are shown as escapes, never obeyed.
 
@@ -35,11 +35,30 @@ impl Colour {
 
 /// A fault as people read it: what happened, then input, cause and hint, each on a line of its own.
 pub fn fault(fault: &Fault, colour: Colour) -> String {
+    block(fault, &fault.to_string(), &fault.inputs(), colour)
+}
+
+/// The same fault of several windows in one block. `windows`: all of them, listed.
+pub fn fault_of_windows(fault: &Fault, count: usize, windows: &str, colour: Colour) -> String {
+    let more = count.saturating_sub(1);
+    let message = format!("{fault}, and {more} more {} alike", if more == 1 { "window fails" } else { "windows fail" });
+    let listed = |(name, value): (String, String)| match name.as_str() {
+        "window" => ("windows".to_owned(), windows.to_owned()),
+        _ => (name, value),
+    };
+    block(fault, &message, &fault.inputs().into_iter().map(listed).collect::<Vec<_>>(), colour)
+}
+
+/// A warning as people read it: one line, since nothing was lost.
+pub fn warning(message: &str, colour: Colour) -> String {
+    format!("{}: {}\n", colour.paint("1;33", "warning"), line(message))
+}
+
+fn block(fault: &Fault, message: &str, inputs: &[(String, String)], colour: Colour) -> String {
     let mut text = String::new();
     let label = colour.paint("1;31", &format!("error[{}]", fault.code()));
-    let _ = writeln!(text, "{label}: {}", line(&fault.to_string()));
-    let inputs: Vec<String> = fault
-        .inputs()
+    let _ = writeln!(text, "{label}: {}", line(message));
+    let inputs: Vec<String> = inputs
         .iter()
         .map(|(name, value)| match name.as_str() {
             // A file and a URL say by themselves what they are.
@@ -123,6 +142,11 @@ error[LH0602]: commit to lakehost.raw.green_trips lost a race with another write
         assert_eq!(json["code"], "LH0602");
         assert_eq!(json["inputs"]["window"], "2024-01");
         assert_eq!(json["hint"], "`lakehost snapshots raw.green_trips` shows who");
+    }
+
+    #[test]
+    fn a_warning_is_one_line() {
+        assert_eq!(warning("it\nbreaks\u{1b}[2J", Colour::Never), "warning: it\\nbreaks\\u{1b}[2J\n");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lakehost_pipeline::{ErrorReport, Fault, RunReport, Status, WindowReport};
+use lakehost_pipeline::{ErrorReport, Fault, RunReport, Status, WindowReport, codes};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -33,7 +33,7 @@ pub fn text(report: &RunReport) -> String {
 
 fn summary(window: &WindowReport) -> String {
     let seconds = |map: &std::collections::BTreeMap<String, f64>| map.get("total").copied().unwrap_or_default();
-    let mut parts = vec![word(window.status).to_owned()];
+    let mut parts = vec![ending(window).to_owned()];
     if window.rows_read > 0 {
         parts.push(format!("{} rows read", grouped(window.rows_read)));
         parts.push(format!("{} written", grouped(window.rows_written)));
@@ -73,12 +73,50 @@ pub fn word(status: Status) -> &'static str {
     }
 }
 
-/// The whole report as machines read it.
-pub fn json(report: &RunReport) -> Result<Value, Error> {
-    serde_json::to_value(report).map_err(|error| Error::Bug {
+/// How a window, or the whole run, ended: its status, or that a signal stopped it.
+pub fn ending(window: &WindowReport) -> &'static str {
+    match &window.error {
+        Some(error) if error.code == codes::INTERRUPTED.0 => INTERRUPTED,
+        _ => word(window.status),
+    }
+}
+
+/// The status of what a signal stopped, in JSON and in text.
+const INTERRUPTED: &str = "interrupted";
+
+/// The whole report as machines read it: `error` is that of the run, as for every verb; `warnings` are sentences.
+pub fn json(report: &RunReport, warnings: &[String]) -> Result<Value, Error> {
+    let mut json = serde_json::to_value(report).map_err(|error| Error::Bug {
         what: "the report cannot be written as JSON".to_owned(),
         cause: error.to_string(),
-    })
+    })?;
+    let windows = json["windows"].as_array_mut().map(|windows| windows.iter_mut().zip(&report.windows));
+    for (part, window) in windows.into_iter().flatten() {
+        part["status"] = ending(window).into();
+    }
+    json["totals"]["status"] = ending(&report.totals).into();
+    if let Value::Object(entries) = &mut json {
+        entries.insert("error".to_owned(), serde_json::to_value(&report.totals.error).unwrap_or_default());
+        entries.insert("warnings".to_owned(), warnings.into());
+    }
+    ids_as_text(&mut json);
+    Ok(json)
+}
+
+/// Snapshot ids as text: they are greater than 2^53, and many readers of JSON would round them.
+pub fn ids_as_text(json: &mut Value) {
+    match json {
+        Value::Object(entries) => {
+            for (key, value) in entries.iter_mut() {
+                match value {
+                    Value::Number(id) if key == "snapshot_id" || key == "parent_id" => *value = id.to_string().into(),
+                    other => ids_as_text(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(ids_as_text),
+        _ => {}
+    }
 }
 
 /// Puts the CPU time of the whole process beside that of the stages: `windows` has one value for each window that was tried.
@@ -153,7 +191,9 @@ raw.green_trips  run 018cc251
 
     #[test]
     fn machines_find_the_keys_of_the_contract() {
-        let json = json(&report()).unwrap();
+        let mut report = report();
+        report.windows[0].snapshot_id = Some(i64::MAX);
+        let json = json(&report, &["odd".to_owned()]).unwrap();
         let window = &json["windows"][0];
         for part in [window, &json["totals"]] {
             for key in [
@@ -176,6 +216,15 @@ raw.green_trips  run 018cc251
         assert_eq!((window["status"].as_str(), window["error"].is_null()), (Some("loaded"), true));
         assert_eq!(json["totals"]["error"]["code"], "LH0101");
         assert_eq!(json["totals"]["error"]["message"], "wrong");
+        assert_eq!((&json["error"], &json["warnings"][0]), (&json["totals"]["error"], &"odd".into()));
+        assert_eq!(window["snapshot_id"], "9223372036854775807", "a number would be rounded by others");
+    }
+
+    #[test]
+    fn what_a_signal_stopped_says_so() {
+        let report = failed("r", None, &Fault::new(Error::Stopped { what: "by a signal" }));
+        assert_eq!(json(&report, &[]).unwrap()["totals"]["status"], "interrupted");
+        assert!(summary(&report.totals).starts_with("interrupted, LH1099, "), "{}", summary(&report.totals));
     }
 
     #[test]

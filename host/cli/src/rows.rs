@@ -1,6 +1,7 @@
 //! Rows of a query on stdout: as a table for people, as CSV or JSON for machines.
 
-use std::io::{self, BufWriter, Write};
+use std::cell::Cell;
+use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
 use arrow::csv;
@@ -16,19 +17,51 @@ use crate::table::{Align, TextTable};
 /// Writes all rows, or the first `limit` of them as a table.
 ///
 /// # Errors
-/// Those of the rows; `LH0501` when stdout takes no more.
+/// Those of the rows; `LH0501` when stdout takes no more. With it: whether rows are out already, so that no other answer may follow them.
 pub fn write(
     schema: &SchemaRef,
     batches: impl Iterator<Item = Result<RecordBatch, Fault>>,
     format: RowFormat,
     limit: usize,
-) -> Result<(), Fault> {
-    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    match format {
+) -> Result<(), (Fault, bool)> {
+    let begun = Cell::new(false);
+    let out = Waiting { rows: Vec::with_capacity(WAITING_BYTES), begun: &begun };
+    let written = match format {
         RowFormat::Table => table(schema, batches, limit, out),
         RowFormat::Csv => csv_rows(schema, batches, out),
         RowFormat::Json => json_rows(batches, with_nulls().build::<_, json::writer::JsonArray>(out), b"\n"),
         RowFormat::Jsonl => json_rows(batches, with_nulls().build::<_, json::writer::LineDelimited>(out), b""),
+    };
+    written.map_err(|fault| (fault, begun.get()))
+}
+
+/// Rows wait for so many bytes of their like.
+const WAITING_BYTES: usize = 1 << 16;
+
+/// Rows on their way to stdout. Those that still wait when an error comes are never shown.
+struct Waiting<'a> {
+    rows: Vec<u8>,
+    begun: &'a Cell<bool>,
+}
+
+impl Write for Waiting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rows.extend_from_slice(bytes);
+        if self.rows.len() >= WAITING_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        self.begun.set(true);
+        let mut out = io::stdout().lock();
+        out.write_all(&self.rows)?;
+        self.rows.clear();
+        out.flush()
     }
 }
 

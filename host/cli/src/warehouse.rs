@@ -44,6 +44,18 @@ impl Warehouse {
         Self::open(place)
     }
 
+    /// An error of the lake as a fault; a table that is not there comes with the name that was probably meant.
+    pub fn fault(&self, error: lakehost_lake::Error) -> Fault {
+        match error {
+            lakehost_lake::Error::NoTable { table, .. } => {
+                let known = self.lake.table_names(None).unwrap_or_default();
+                let known = known.iter().map(ToString::to_string).collect();
+                Error::TableUnknown { table: table.to_string(), known }.into()
+            }
+            error => Fault::new(error),
+        }
+    }
+
     /// The tables of the warehouse as a query sees them.
     pub fn tables_as_of(self, as_of: Option<AsOf>) -> QueriedTables {
         QueriedTables { warehouse: self, as_of }

@@ -86,6 +86,43 @@ fn a_run_answers_json_however_it_ends() {
 }
 
 #[test]
+fn every_verb_answers_an_error_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    empty_warehouse(folder.path());
+    let table = [
+        ("query selekt --format json", 2, "LH0107"),
+        ("query selekt --format jsonl", 2, "LH0107"),
+        ("query nothing --as-of tomorrow --format=json", 2, "LH0101"),
+        ("runs --format json nope", 2, "LH0101"),
+        ("runs --format json --warehouse nowhere", 2, "LH0101"),
+        ("resolve nope --format json", 2, "LH0101"),
+        ("table list --format json --warehouse nowhere", 2, "LH0101"),
+        ("table show raw.none --format json", 7, "LH0604"),
+        ("table drop raw.none --yes --format json", 7, "LH0604"),
+        ("table adopt raw.none --format json", 7, "LH0604"),
+        ("snapshots raw.none --format json", 7, "LH0604"),
+        ("snapshots none --format json", 2, "LH0101"),
+        ("plugin inspect none.wasm --format json", 2, "LH0101"),
+        ("doctor --format json --profile none", 2, "LH0102"),
+        ("table list --format json --bogus", 2, "LH0101"),
+        ("run --plugin none.wasm --month 2024-01 --format json", 2, "LH0101"),
+    ];
+    for (line, exit, code) in table {
+        let (status, out, err) = lakehost(folder.path(), &line.split_whitespace().collect::<Vec<_>>());
+        let answer: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{line}: {error}: {out}"));
+        assert_eq!((status, answer["error"]["code"].as_str()), (exit, Some(code)), "{line}");
+        assert!(answer["error"]["message"].is_string() && answer["error"]["inputs"].is_object(), "{line}: {out}");
+        assert!(err.starts_with(&format!("error[{code}]: ")), "{line}: {err}");
+        assert!(!line.contains("jsonl") || out.lines().count() == 1, "{line}: {out}");
+    }
+    // An answer in another format has no room for an object.
+    for line in ["query selekt --format csv", "query selekt", "snapshots raw.none"] {
+        let (status, out, _) = lakehost(folder.path(), &line.split_whitespace().collect::<Vec<_>>());
+        assert!(status != 0 && out.is_empty(), "{line}: {out}");
+    }
+}
+
+#[test]
 fn a_wrong_file_is_located() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("lakehost.toml"), "[pipeline.a]\nplugin = \"x.wasm\"\nverfy = \"pages\"\n").unwrap();
@@ -181,6 +218,13 @@ fn verbs_on_nothing_say_so() {
     fs::remove_dir(folder.path().join("warehouse")).unwrap();
     empty_warehouse(folder.path());
     check(folder.path(), &["resolve"], 0, "nothing to resolve\n", "");
+    check(
+        folder.path(),
+        &["resolve", "nope"],
+        2,
+        "",
+        "error[LH0101]: no run nope in [DIR]/warehouse/_lakehost/runs\n  hint   `lakehost runs` lists the runs; `lakehost resolve` without an id looks at all that left work behind\n",
+    );
     for arguments in
         [vec!["snapshots", "raw.none"], vec!["table", "show", "raw.none"], vec!["table", "drop", "raw.none", "--yes"]]
     {

@@ -42,7 +42,7 @@ pub enum Error {
         #[source]
         source: Box<sqlx::Error>,
     },
-    /// `LH0501`: the catalog could be opened for reading only.
+    /// `LH0501`, or `LH1001` when the disk is full: the catalog could be opened for reading only.
     #[error("{what} cannot be written")]
     ReadOnly {
         /// `the warehouse /data/warehouse`
@@ -178,6 +178,11 @@ pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
     Some(if code == SQLITE_IOERR_SHMSIZE { SQLITE_FULL } else { code & 0xff })
 }
 
+/// Whether SQLite's own text is that of a full disk: of a catalog that opened to read, the text is all that was kept.
+fn is_full(text: &str) -> bool {
+    [SQLITE_FULL, SQLITE_IOERR_SHMSIZE].iter().any(|code| text.contains(&format!("(code: {code})")))
+}
+
 /// The folder of a file, for the advice to free some space there.
 fn folder_of(location: &str) -> &str {
     match location.rsplit_once('/') {
@@ -208,6 +213,7 @@ impl Diagnostic for Error {
                 Some(SQLITE_BUSY) => codes::CATALOG_BUSY,
                 _ => codes::CATALOG_IO,
             },
+            Self::ReadOnly { detail, .. } if is_full(detail) => codes::MACHINE_DISK,
             Self::ReadOnly { .. } => codes::STORE_IO,
             Self::Partition { .. } => codes::USAGE,
             Self::Conflict { .. } => codes::CATALOG_CONFLICT,
@@ -287,6 +293,9 @@ impl Diagnostic for Error {
                 Some(format!("`lakehost snapshots {table}` shows who; then run the same command again"))
             }
             Self::TableShape { hint, .. } | Self::Partition { hint, .. } => hint.clone(),
+            Self::ReadOnly { detail, .. } if is_full(detail) => {
+                Some("free some space on its disk, then run the same command again; reading works".to_owned())
+            }
             Self::ReadOnly { .. } => {
                 Some("make it writable, with some space left, or name another --warehouse; reading works".to_owned())
             }
@@ -348,6 +357,8 @@ mod tests {
             Error::iceberg("read", "a.b")(iceberg::Error::new(iceberg::ErrorKind::Unexpected, text.to_owned()))
         };
         let table = TableName::parse("a.b").unwrap();
+        let read_only =
+            |code: i32| Error::ReadOnly { what: "x".into(), detail: format!("error: (code: {code}) disk I/O error") };
         let cases: Vec<(Error, Code, u8)> = vec![
             (io(io::ErrorKind::StorageFull), codes::MACHINE_DISK, 11),
             (io(io::ErrorKind::PermissionDenied), codes::STORE_IO, 6),
@@ -360,6 +371,8 @@ mod tests {
                 codes::COMMIT_UNKNOWN,
                 9,
             ),
+            (read_only(4874), codes::MACHINE_DISK, 11),
+            (read_only(8), codes::STORE_IO, 6),
             (Error::Busy { table, attempts: 3 }, codes::CATALOG_BUSY, 7),
         ];
         for (error, code, exit) in cases {

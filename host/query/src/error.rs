@@ -5,6 +5,7 @@ use datafusion::error::DataFusionError;
 use lakehost_pipeline::codes;
 use lakehost_pipeline::{Code, Diagnostic, Retry};
 
+use crate::refusal;
 use crate::scan::ScanError;
 
 /// Why a query has no answer.
@@ -15,7 +16,7 @@ pub enum Error {
     Sql { message: String, hint: Option<String> },
     /// The statement would change something.
     #[error("`query` only reads: {what} is not a query")]
-    NotAQuery { what: String },
+    NotAQuery { what: String, hint: String },
     /// A point in time that cannot be understood.
     #[error("`{text}` is not a point in time or a snapshot id")]
     AsOf { text: String },
@@ -59,7 +60,7 @@ impl Diagnostic for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Sql { hint, .. } => hint.clone(),
-            Self::NotAQuery { .. } => Some("tables change through `lakehost run` and `lakehost table`".to_owned()),
+            Self::NotAQuery { hint, .. } => Some(hint.clone()),
             Self::AsOf { .. } => Some(
                 "write it as 2024-01-31, \"2024-01-31 18:30\" (UTC), 2024-01-31T18:30:00+01:00, \"1 hour ago\", or a snapshot \
                  id from `lakehost snapshots TABLE`"
@@ -77,13 +78,12 @@ impl Diagnostic for Error {
 pub(crate) fn from_engine(error: &DataFusionError, columns: &[String]) -> Error {
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => from_schema_error(schema_error, columns),
-        DataFusionError::SQL(parser, _) => {
-            Error::Sql { message: format!("the SQL statement cannot be parsed: {parser}"), hint: None }
-        }
+        DataFusionError::SQL(parser, _) => refusal::of_parser("", &parser.to_string()),
         DataFusionError::Plan(message) => from_plan_message(message),
         DataFusionError::ResourcesExhausted(message) => Error::Memory { cause: message.clone() },
         DataFusionError::NotImplemented(message) => {
-            Error::Sql { message: format!("the SQL statement is not supported: {message}"), hint: None }
+            let hint = message.contains("single SQL statement").then(|| "give one statement at a time".to_owned());
+            Error::Sql { message: format!("the SQL statement is not supported: {message}"), hint }
         }
         DataFusionError::Execution(message) => {
             Error::Sql { message: format!("the query failed: {message}"), hint: None }
@@ -105,10 +105,27 @@ pub(crate) fn from_engine(error: &DataFusionError, columns: &[String]) -> Error 
 fn from_plan_message(message: &str) -> Error {
     for prefix in ["DDL not supported: ", "DML not supported: ", "Statement not supported: "] {
         if let Some(what) = message.strip_prefix(prefix) {
-            return Error::NotAQuery { what: what.to_owned() };
+            let hint = "tables change through `lakehost run` and `lakehost table`".to_owned();
+            return Error::NotAQuery { what: what.to_owned(), hint };
         }
     }
-    Error::Sql { message: format!("the SQL statement is wrong: {message}"), hint: None }
+    if let Some((wrong, tip)) = message.split_once(".\nDid you mean ").or_else(|| message.split_once(". Did you mean "))
+    {
+        return function_unknown(wrong, tip);
+    }
+    let hint = message.starts_with("No SQL statements").then(|| "write one: `lakehost query \"select 1\"`".to_owned());
+    Error::Sql { message: format!("the SQL statement is wrong: {message}"), hint }
+}
+
+/// Functions that people call most. The engine's own advice goes by letters alone, over hundreds.
+const FUNCTIONS: &[&str] =
+    &["count", "sum", "avg", "min", "max", "round", "median", "coalesce", "date_trunc", "lower", "upper"];
+
+fn function_unknown(sentence: &str, tip: &str) -> Error {
+    let name = sentence.split('\'').nth(1).unwrap_or_default();
+    let theirs = tip.trim().trim_matches(['\'', '?', '`']);
+    let meant = nearest_of(name, FUNCTIONS.iter().copied(), 0.85).unwrap_or(theirs);
+    Error::Sql { message: format!("no function `{name}`"), hint: Some(format!("did you mean `{meant}`?")) }
 }
 
 fn from_schema_error(error: &SchemaError, columns: &[String]) -> Error {
@@ -140,10 +157,19 @@ fn from_schema_error(error: &SchemaError, columns: &[String]) -> Error {
 
 /// The known name that looks most like `wanted`, when one does.
 pub(crate) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(wanted, known, 0.75)
+}
+
+/// The same for names that have to be at least so like, of 0 to 1.
+pub(crate) fn nearest_of<'a>(
+    wanted: &str,
+    known: impl Iterator<Item = &'a str>,
+    least_likeness: f64,
+) -> Option<&'a str> {
     let wanted = wanted.to_lowercase();
     known
         .map(|name| (strsim::jaro_winkler(&wanted, &name.to_lowercase()), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
+        .filter(|(likeness, _)| *likeness > least_likeness)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }

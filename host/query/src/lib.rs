@@ -11,6 +11,7 @@ mod error;
 mod identifiers;
 mod predicate;
 mod provider;
+mod refusal;
 mod scan;
 mod session;
 mod time_travel;

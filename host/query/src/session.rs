@@ -26,6 +26,7 @@ use crate::Result;
 use crate::error::{Error, from_engine, nearest, quoted};
 use crate::identifiers::spell_columns;
 use crate::provider::SnapshotTable;
+use crate::refusal;
 
 /// The catalog name under which every table can also be written in full: `lakehost.raw.green_trips`.
 const CATALOG: &str = "lakehost";
@@ -75,7 +76,10 @@ impl<T: Tables> Session<T> {
         let context = self.context()?;
         let state = context.state();
         let dialect = state.config().options().sql_parser.dialect;
-        let mut statement = state.sql_to_statement(sql, &dialect).map_err(|error| from_engine(&error, &[]))?;
+        let mut statement = state.sql_to_statement(sql, &dialect).map_err(|error| match error.find_root() {
+            DataFusionError::SQL(parser, _) => refusal::of_parser(sql, &parser.to_string()),
+            _ => from_engine(&error, &[]),
+        })?;
         check_reads(&statement)?;
         let named = state.resolve_table_references(&statement).map_err(|error| from_engine(&error, &[]))?;
         let columns = self.register(&context, named)?;
@@ -154,9 +158,15 @@ impl<T: Tables> Session<T> {
 
     fn unknown_table(&self, wanted: &str) -> Error {
         let known: Vec<TableName> = self.tables.names().unwrap_or_default();
-        let same_name = known.iter().find(|name| name.name == wanted).map(sql_name);
+        let bare = wanted.rsplit('.').next().unwrap_or(wanted);
+        let same_name = known.iter().find(|name| name.name == bare).map(sql_name);
         let written: Vec<String> = known.iter().map(sql_name).collect();
-        let hint = match same_name.as_deref().or_else(|| nearest(wanted, written.iter().map(String::as_str))) {
+        let by_bare_name = || {
+            let found = nearest(bare, known.iter().map(|name| name.name.as_str()))?;
+            known.iter().position(|name| name.name == found).and_then(|index| written.get(index)).map(String::as_str)
+        };
+        let whole = || nearest(wanted, written.iter().map(String::as_str));
+        let hint = match same_name.as_deref().or_else(whole).or_else(by_bare_name) {
             Some(name) => format!("did you mean `{name}`?"),
             None if written.is_empty() => "this warehouse has no tables yet; `lakehost run` makes them".to_owned(),
             None => "`lakehost table list` shows all tables".to_owned(),
@@ -181,12 +191,11 @@ impl<T: Tables> Session<T> {
 
 /// Refuses by its kind what is no query, before its tables are looked for.
 fn check_reads(statement: &Statement) -> std::result::Result<(), Error> {
-    let what = match statement {
-        Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => return Ok(()),
-        Statement::Explain(explain) => return check_reads(&explain.statement),
-        other => other.to_string(),
-    };
-    Err(Error::NotAQuery { what: what.split_whitespace().next().unwrap_or("this").to_uppercase() })
+    match statement {
+        Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => Ok(()),
+        Statement::Explain(explain) => check_reads(&explain.statement),
+        other => Err(refusal::of_statement(other)),
+    }
 }
 
 async fn plan(context: &SessionContext, statement: Statement) -> std::result::Result<LogicalPlan, DataFusionError> {

@@ -151,6 +151,12 @@ fn mistakes_are_named() {
         ("select * from trips", "LH0107: no table `trips`; did you mean `raw.trips`?"),
         ("select * from raw.zones", "LH0107: no table `raw.zones`; did you mean `raw.\"Zones\"`?"),
         ("select * from other.raw.trips", "LH0107: no table `other.raw.trips`; did you mean `raw.trips`?"),
+        ("select * from trisp", "LH0107: no table `trisp`; did you mean `raw.trips`?"),
+        ("select cont(*) from raw.trips", "LH0107: no function `cont`; did you mean `count`?"),
+        (
+            "selekt 1",
+            "LH0107: the SQL statement cannot be parsed: an SQL statement is expected, and there is `selekt` (line 1, column 1); did you mean SELECT where `selekt` stands?",
+        ),
         ("select fares from raw.trips", "LH0107: no column `fares`; did you mean `fare`?"),
         ("select venderid from raw.trips", "LH0107: no column `venderid`; did you mean `\"VendorID\"`?"),
     ];
@@ -161,14 +167,27 @@ fn mistakes_are_named() {
         let got = answer(&fixture, sql);
         assert!(got.starts_with("LH0107: "), "{sql}: {got}");
     }
-    for sql in [
-        "drop table raw.trips",
-        "insert into raw.trips values (1, 2.0, 'x')",
-        "create table t as select 1",
-        "set x = 1",
+    for (sql, word, way) in [
+        ("drop table raw.trips", "DROP", "`lakehost table drop raw.trips` removes a table"),
+        (
+            "insert into raw.trips values (1, 2.0, 'x')",
+            "INSERT",
+            "rows come and go by `lakehost run`, window by window",
+        ),
+        ("create table t as select 1", "CREATE", "tables are made by `lakehost run --table NAMESPACE.NAME`"),
+        ("set x = 1", "SET", "`--memory` and `--as-of` are what a query can be given"),
+        ("describe raw.trips", "DESCRIBE", "`lakehost table show raw.trips` shows its columns"),
+        (
+            "show tables",
+            "SHOW",
+            "`lakehost table list` shows the tables, `lakehost table show NAMESPACE.NAME` the columns of one",
+        ),
+        ("show columns from raw.trips", "SHOW", "`lakehost table show raw.trips` shows its columns"),
     ] {
-        let got = answer(&fixture, sql);
-        assert!(got.starts_with("LH0107: `query` only reads"), "{sql}: {got}");
+        let expected = format!(
+            "LH0107: `query` only reads: {word} is not a query; {way}; `query` reads: a statement begins with SELECT, WITH, VALUES or EXPLAIN"
+        );
+        assert_eq!(answer(&fixture, sql), expected, "{sql}");
     }
 }
 

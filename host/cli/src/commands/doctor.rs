@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lakehost_pipeline::{Code, Fault};
+use lakehost_pipeline::{Code, ErrorReport, Fault};
 use serde_json::{Value, json};
 
 use crate::args::{DoctorArguments, ReportFormat};
@@ -34,20 +34,28 @@ struct Finding {
     verdict: Verdict,
     detail: String,
     hint: Option<String>,
+    /// What stands in the way, in full.
+    error: Option<ErrorReport>,
 }
 
 impl Finding {
     fn fine(what: &'static str, detail: String) -> Self {
-        Self { what, verdict: Verdict::Fine, detail, hint: None }
+        Self { what, verdict: Verdict::Fine, detail, hint: None, error: None }
     }
 
     fn warning(what: &'static str, detail: String, hint: &str) -> Self {
-        Self { what, verdict: Verdict::Warning, detail, hint: Some(hint.to_owned()) }
+        Self { what, verdict: Verdict::Warning, detail, hint: Some(hint.to_owned()), error: None }
     }
 
     fn broken(what: &'static str, fault: &Fault) -> Self {
         let cause = fault.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
-        Self { what, verdict: Verdict::Broken(fault.code()), detail: format!("{fault}{cause}"), hint: fault.hint() }
+        Self {
+            what,
+            verdict: Verdict::Broken(fault.code()),
+            detail: format!("{fault}{cause}"),
+            hint: fault.hint(),
+            error: Some(ErrorReport::from(fault)),
+        }
     }
 }
 
@@ -225,7 +233,8 @@ fn json_of(findings: &[Finding], place: &Where) -> Value {
             json!({ "check": finding.what, "status": status, "code": code, "detail": finding.detail, "hint": finding.hint })
         })
         .collect();
-    json!({ "version": crate::args::VERSION, "warehouse": place.warehouse, "checks": checks })
+    let error = findings.iter().find_map(|finding| finding.error.as_ref());
+    json!({ "version": crate::args::VERSION, "warehouse": place.warehouse, "checks": checks, "error": error })
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ pub mod table;
 
 use std::io::{self, Write};
 
-use lakehost_pipeline::Fault;
-use serde_json::Value;
+use lakehost_pipeline::{ErrorReport, Fault};
+use serde_json::{Value, json};
 
-use crate::args::{Command, PluginCommand, TableCommand};
+use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand};
 use crate::error::Error;
 
 /// Does what the command line says.
@@ -58,4 +58,14 @@ pub fn print_json(value: &Value) -> Result<(), Error> {
         cause: error.to_string(),
     })?;
     print(&format!("{text}\n"))
+}
+
+/// A fault on stdout, for machines: `{"error": {…}}`, in the shape that a failed window carries.
+pub fn print_error(format: ErrorFormat, fault: &Fault) -> Result<(), Error> {
+    let answer = json!({ "error": ErrorReport::from(fault) });
+    match format {
+        ErrorFormat::None => Ok(()),
+        ErrorFormat::Json => print_json(&answer),
+        ErrorFormat::JsonLine => print(&format!("{answer}\n")),
+    }
 }

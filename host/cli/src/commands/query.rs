@@ -30,6 +30,13 @@ pub fn run(arguments: &QueryArguments) -> Result<u8, Fault> {
         (None, RowFormat::Table) => TABLE_ROWS,
         (None, _) => usize::MAX,
     };
-    rows::write(&schema, answer, arguments.format, limit)?;
-    Ok(exit_code::SUCCESS)
+    match rows::write(&schema, answer, arguments.format, limit) {
+        Ok(()) => Ok(exit_code::SUCCESS),
+        // An object behind half an array would be no JSON either: the array stays open, and the exit code tells.
+        Err((fault, true)) if arguments.format != RowFormat::Jsonl => {
+            crate::show(&fault);
+            Ok(exit_code::of_fault(&fault))
+        }
+        Err((fault, _)) => Err(fault),
+    }
 }

@@ -6,14 +6,21 @@ use serde_json::{Value, json};
 
 use crate::args::{ReportFormat, ResolveArguments};
 use crate::config::resolve::place;
-use crate::exit_code;
 use crate::table::{Align, TextTable};
 use crate::warehouse::Warehouse;
+use crate::{exit_code, runs};
 
 /// Resolves all such runs, or one.
 pub fn run(arguments: &ResolveArguments) -> Result<u8, Fault> {
-    let warehouse = Warehouse::open_existing(&place(&arguments.place, None)?)?;
+    let place = place(&arguments.place, None)?;
+    let warehouse = Warehouse::open_existing(&place)?;
     let resolved = warehouse.lake.resolve(arguments.run_id.as_deref())?;
+    if let Some(run_id) = &arguments.run_id
+        && !resolved.iter().any(|run| run.run_id.contains(run_id.as_str()))
+    {
+        // A run that ended well left a report and nothing to resolve; of any other name there is no trace.
+        runs::one(&place.warehouse, run_id)?;
+    }
     match arguments.format {
         ReportFormat::Json => {
             let runs: Vec<Value> = resolved.iter().map(json_of).collect();
@@ -47,7 +54,7 @@ fn found(resolution: &Resolution) -> String {
 
 fn json_of(run: &Resolved) -> Value {
     let (status, snapshot_id) = match &run.resolution {
-        Resolution::Landed { snapshot_id } => ("landed", Some(*snapshot_id)),
+        Resolution::Landed { snapshot_id } => ("landed", Some(snapshot_id.to_string())),
         Resolution::NotLanded { .. } => ("not-landed", None),
         Resolution::InUse => ("in-use", None),
         Resolution::Unsure { .. } => ("unsure", None),

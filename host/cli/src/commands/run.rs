@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lakehost_pipeline::ports::{Cleaner, Lake, Source, WriteMode};
-use lakehost_pipeline::{Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
-use lakehost_wasm::Plugin;
+use lakehost_pipeline::{Diagnostic as _, Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
+use lakehost_wasm::{Plugin, WasmSource};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -16,21 +16,34 @@ use crate::config::windows;
 use crate::error::Error;
 use crate::plugins::{self, Plugins};
 use crate::progress::Progress;
-use crate::render::line;
+use crate::render::{self, Colour, line};
 use crate::warehouse::{self, NoLake, Warehouse};
-use crate::{embedded, exit_code, report, runs, signals};
+use crate::{append, embedded, exit_code, failures, report, runs, screen, signals};
+
+/// What a run that came to its end leaves to tell.
+struct Ended {
+    report: RunReport,
+    parts: Parts,
+    /// Sentences that people read already, and machines get in the report.
+    warnings: Vec<String>,
+    /// Why the report is not in the history.
+    unkept: Option<String>,
+}
 
 /// Runs, and prints the report whatever comes.
 pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
     let run_id = Uuid::now_v7().to_string();
-    match load(arguments, &run_id) {
-        Ok((report, parts)) => {
-            for fault in report.windows.iter().filter_map(|window| window.fault.as_ref()) {
-                crate::show(fault);
-            }
+    let pipeline = arguments.pipeline.as_deref();
+    prepare_last_words(arguments, &run_id)?;
+    let ended = load(arguments, &run_id);
+    signals::answer();
+    match ended {
+        Ok(Ended { report, parts, mut warnings, unkept }) => {
+            screen::say(&failures::text(&report, Colour::of_stderr()));
+            unkept.into_iter().for_each(|sentence| warn(&mut warnings, sentence));
             match arguments.format {
                 ReportFormat::Json => {
-                    let mut json = report::json(&report)?;
+                    let mut json = report::json(&report, &warnings)?;
                     if let (true, Value::Object(entries)) = (arguments.dry_run, &mut json) {
                         entries.insert("plan".to_owned(), parts.json());
                     }
@@ -45,25 +58,42 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
             Ok(exit_code::of_report(&report))
         }
         Err(fault) => {
+            crate::show(&fault);
             if arguments.format == ReportFormat::Json {
-                print_failed(Some((&run_id, arguments.pipeline.as_deref())), &fault)?;
+                print_failed(Some((&run_id, pipeline)), &fault)?;
             }
-            Err(fault)
+            Ok(exit_code::of_fault(&fault))
         }
     }
 }
 
+/// What is said when a signal ends the run before it could report.
+fn prepare_last_words(arguments: &RunArguments, run_id: &str) -> Result<(), Error> {
+    let fault = Fault::new(Error::Ended { run_id: run_id.to_owned() });
+    let json = match arguments.format {
+        ReportFormat::Json => format!("{:#}\n", failed_json(Some((run_id, arguments.pipeline.as_deref())), &fault)?),
+        ReportFormat::Text => String::new(),
+    };
+    // A progress line may stand there; it is left as it is.
+    signals::set_last_words(json, format!("\n{}", render::fault(&fault, Colour::of_stderr())));
+    Ok(())
+}
+
 /// The report of a run that failed before its first window. `run`: its id and pipeline, once it has any.
 pub fn print_failed(run: Option<(&str, Option<&str>)>, fault: &Fault) -> Result<(), Error> {
+    super::print_json(&failed_json(run, fault)?)
+}
+
+fn failed_json(run: Option<(&str, Option<&str>)>, fault: &Fault) -> Result<Value, Error> {
     let (run_id, pipeline) = run.unwrap_or_default();
-    let mut json = report::json(&report::failed(run_id, pipeline, fault))?;
+    let mut json = report::json(&report::failed(run_id, pipeline, fault), &[])?;
     if let (None, Value::Object(entries)) = (run, &mut json) {
         entries.insert("run_id".to_owned(), Value::Null);
     }
-    super::print_json(&json)
+    Ok(json)
 }
 
-fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fault> {
+fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
     let stop = signals::stop_flag();
     let request = resolve::run(arguments)?;
     let source_file = embedded::find(&request.source)?;
@@ -72,7 +102,10 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fa
     let plugins = Plugins::start(&runtime, request.place.memory_bytes, Arc::clone(&stop))?;
 
     let plugin = plugins.load(&source_file)?;
-    plugins::expect_source(&plugin)?;
+    let cleaner_plugins = cleaner_files.iter().map(|file| plugins.load(file)).collect::<Result<Vec<_>, _>>()?;
+    let pipeline = request.pipeline.as_deref();
+    plugins::expect_source(&plugin, pipeline)?;
+    plugins::expect_cleaners(&cleaner_plugins, pipeline.filter(|_| arguments.cleaner.is_empty()))?;
     let about = plugin.about()?;
     let granularity = about.granularity.unwrap_or(Granularity::None);
     let windows = windows::resolve(&about.id.name, granularity, windows::typed(arguments))?;
@@ -81,7 +114,6 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fa
     arguments.config.iter().try_for_each(|assignment| settings.assign(assignment, "--config"))?;
     let config = plugin.config(&settings.into_value())?;
 
-    let cleaner_plugins = cleaner_files.iter().map(|file| plugins.load(file)).collect::<Result<Vec<_>, _>>()?;
     let cleaner_configs = cleaner_configs(&cleaner_plugins, &request, &arguments.cleaner_config)?;
     let cleaners = cleaner_plugins
         .iter()
@@ -105,16 +137,59 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<(RunReport, Parts), Fa
         false => Some(Warehouse::open_on(Arc::clone(&runtime), &request.place)?),
     };
     let lake: &dyn Lake = warehouse.as_ref().map_or(&NoLake, |warehouse| &warehouse.lake);
-    let progress = Progress::new(plan.windows.len(), stop, false);
-    let mut report = execute(&plan, &mut source, &cleaners, lake, &progress)?;
-    report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
-    if !plan.dry_run
-        && let Err(error) = runs::record(&request.place.warehouse, &report, &plugins.ledger.entries())
-    {
-        // What was loaded is committed: that its report could not be kept is worth a line, not a failure.
-        crate::show(&Fault::new(error));
+    let mut warnings = Vec::new();
+    if request.mode == Some(WriteMode::Append) {
+        warnings.extend(appending(&plan, &mut source, &cleaners, lake)?);
     }
-    Ok((report, parts))
+    let progress = Progress::new(plan.windows.len(), stop, Arc::clone(&plugins.ledger));
+    let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress };
+    let mut report = progress.shown_while(|| lakehost_pipeline::run(&plan, ports))?;
+    report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
+    let unkept = if plan.dry_run { None } else { keep(&request, &report, &warnings, &plugins)? };
+    Ok(Ended { report, parts, warnings, unkept })
+}
+
+/// Puts the report into the history. What was loaded is committed: that its report could not be kept is worth a sentence, not a failure.
+fn keep(
+    request: &Request,
+    report: &RunReport,
+    warnings: &[String],
+    plugins: &Plugins,
+) -> Result<Option<String>, Fault> {
+    let json = report::json(report, warnings)?;
+    let kept = runs::record(&request.place.warehouse, &report.run_id, &json, &plugins.ledger.entries());
+    Ok(kept.err().map(|error| {
+        let cause = error.cause().unwrap_or_default();
+        let cause = cause.split(" at path ").next().unwrap_or_default();
+        format!("`lakehost runs` will not have this run: {error}: {cause}")
+    }))
+}
+
+/// Tells people now, and machines in the report.
+fn warn(warnings: &mut Vec<String>, sentence: String) {
+    screen::say(&render::warning(&sentence, Colour::of_stderr()));
+    warnings.push(sentence);
+}
+
+/// Warns of rows that are appended to those of another load.
+fn appending(
+    plan: &Plan,
+    source: &mut WasmSource,
+    cleaners: &[Box<dyn Cleaner>],
+    lake: &dyn Lake,
+) -> Result<Vec<String>, Fault> {
+    let mut warnings = Vec::new();
+    let datasets = source.discover()?;
+    let [dataset] = datasets.as_slice() else { return Ok(warnings) };
+    let table = plan.table.as_ref().unwrap_or(&dataset.default_table);
+    let Some(found) = lake.table(table)? else { return Ok(warnings) };
+    let names: Vec<&str> = cleaners.iter().map(|cleaner| cleaner.plugin().name.as_str()).collect();
+    let names = if names.is_empty() { "-".to_owned() } else { names.join(",") };
+    let owner = format!("{}/{}", source.plugin().name, dataset.name);
+    if let Some(sentence) = append::warning(&table.to_string(), &found.properties, &owner, &names) {
+        warn(&mut warnings, sentence);
+    }
+    Ok(warnings)
 }
 
 /// A window that replaced the whole table would take all other windows with it.
@@ -127,19 +202,6 @@ fn refuse_whole(plugin: &str, width: Granularity, mode: Option<WriteMode>, typed
         message: format!("full-refresh replaces the whole table, and {plugin} is read by the {width}"),
         hint: Some(format!("{way_out}: each window replaces itself")),
     })
-}
-
-fn execute(
-    plan: &Plan,
-    source: &mut dyn Source,
-    cleaners: &[Box<dyn Cleaner>],
-    lake: &dyn Lake,
-    progress: &Progress,
-) -> Result<RunReport, Fault> {
-    let ports = Ports { source, cleaners, lake, meter: progress };
-    let report = lakehost_pipeline::run(plan, ports);
-    progress.finish();
-    report
 }
 
 /// The effective settings of each cleaner: those of the file, then the flags that are meant for it.
@@ -250,7 +312,6 @@ mod tests {
 
     #[test]
     fn a_window_never_replaces_the_whole_table() {
-        use lakehost_pipeline::Diagnostic;
         let error = refuse_whole("nyc_tlc", Granularity::Month, Some(WriteMode::FullRefresh), true).unwrap_err();
         assert_eq!(
             format!("{}: {error}; {}", error.code(), error.hint().unwrap_or_default()),

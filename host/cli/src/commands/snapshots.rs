@@ -15,7 +15,7 @@ use crate::warehouse::Warehouse;
 pub fn run(arguments: &SnapshotsArguments) -> Result<u8, Fault> {
     let table = resolve::table_name(&arguments.table)?;
     let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
-    let mut snapshots = warehouse.lake.snapshots(&table)?;
+    let mut snapshots = warehouse.lake.snapshots(&table).map_err(|error| warehouse.fault(error))?;
     snapshots.reverse();
     snapshots.truncate(if arguments.limit == 0 { usize::MAX } else { arguments.limit });
     match arguments.format {
@@ -34,12 +34,12 @@ fn growth(snapshot: &SnapshotInfo) -> i128 {
     i128::from(snapshot.rows_added) - i128::from(snapshot.rows_deleted)
 }
 
-/// One snapshot as machines read it.
+/// One snapshot as machines read it: ids are text, because readers of JSON round what is above 2^53.
 pub fn json_of(snapshot: &SnapshotInfo) -> Value {
     let load = |key: &str| snapshot.load.get(key);
     json!({
-        "snapshot_id": snapshot.snapshot_id,
-        "parent_id": snapshot.parent_id,
+        "snapshot_id": snapshot.snapshot_id.to_string(),
+        "parent_id": snapshot.parent_id.map(|id| id.to_string()),
         "committed": utc(u64::try_from(snapshot.timestamp_ms).unwrap_or_default()),
         "timestamp_ms": snapshot.timestamp_ms,
         "operation": snapshot.operation,
@@ -168,6 +168,7 @@ mod tests {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         let json = json_of(&snapshot);
+        assert_eq!((json["snapshot_id"].as_str(), json["parent_id"].is_null()), (Some("42"), true));
         assert_eq!((json["growth"].as_i64(), json["source"][0]["length"].as_u64()), (Some(-449), Some(1)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lakehost_lake::{CLEANERS, GRANULARITY, LOADED, OWNER, TableDetails, TableLine};
 use lakehost_pipeline::ports::Owner;
-use lakehost_pipeline::{Fault, Granularity};
+use lakehost_pipeline::{ErrorReport, Fault, Granularity};
 use serde_json::{Value, json};
 
 use super::snapshots;
@@ -29,20 +29,21 @@ pub fn list(arguments: &TableListArguments) -> Result<u8, Fault> {
         Some(warehouse) => warehouse.lake.list(None)?,
         None => Vec::new(),
     };
+    // A table that cannot be read is a line of the list, and the exit code says that there is one.
+    let broken = lines.iter().find(|line| line.problem.is_some()).zip(warehouse.as_ref());
+    let fault = broken.and_then(|(line, warehouse)| warehouse.lake.describe(&line.table).err()).map(Fault::new);
     match arguments.format {
         ReportFormat::Json => {
             let tables: Vec<Value> = lines.iter().map(json_line).collect();
-            super::print_json(&json!({ "warehouse": place.warehouse, "tables": tables }))?;
+            let error = fault.as_ref().map(ErrorReport::from);
+            super::print_json(&json!({ "warehouse": place.warehouse, "tables": tables, "error": error }))?;
         }
         ReportFormat::Text if lines.is_empty() => {
             super::print(&format!("no tables in {}\n", line(&place.warehouse.display().to_string())))?;
         }
         ReportFormat::Text => super::print(&text_lines(&lines))?,
     }
-    // A table that cannot be read is a line of the list, and the exit code says that there is one.
-    let broken = lines.iter().find(|line| line.problem.is_some()).zip(warehouse.as_ref());
-    let fault = broken.and_then(|(line, warehouse)| warehouse.lake.describe(&line.table).err());
-    Ok(fault.map_or(exit_code::SUCCESS, |error| exit_code::of_fault(&error.into())))
+    Ok(fault.as_ref().map_or(exit_code::SUCCESS, exit_code::of_fault))
 }
 
 fn json_line(table: &TableLine) -> Value {
@@ -53,7 +54,7 @@ fn json_line(table: &TableLine) -> Value {
         "files": table.head.as_ref().and_then(|head| head.files),
         "bytes": table.head.as_ref().and_then(|head| head.bytes),
         "snapshots": table.snapshots,
-        "snapshot_id": table.head.as_ref().map(|head| head.snapshot_id),
+        "snapshot_id": table.head.as_ref().map(|head| head.snapshot_id.to_string()),
         "problem": table.problem,
     })
 }
@@ -88,7 +89,7 @@ fn text_lines(lines: &[TableLine]) -> String {
 pub fn show(arguments: &TableShowArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
     let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
-    let details = warehouse.lake.describe(&name)?;
+    let details = warehouse.lake.describe(&name).map_err(|error| warehouse.fault(error))?;
     match arguments.format {
         ReportFormat::Json => super::print_json(&json_details(&details))?,
         ReportFormat::Text => super::print(&text_details(&details))?,
@@ -113,7 +114,7 @@ fn json_details(details: &TableDetails) -> Value {
         .into_iter()
         .map(|(window, load)| {
             let (load_id, snapshot_id) = load.split_once(':').unwrap_or((load, ""));
-            json!({ "window": window, "load_id": load_id, "snapshot_id": snapshot_id.parse::<i64>().ok() })
+            json!({ "window": window, "load_id": load_id, "snapshot_id": Some(snapshot_id).filter(|id| !id.is_empty()) })
         })
         .collect();
     json!({
@@ -172,7 +173,7 @@ fn text_details(details: &TableDetails) -> String {
 pub fn drop(arguments: &TableDropArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
     let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
-    let details = warehouse.lake.describe(&name)?;
+    let details = warehouse.lake.describe(&name).map_err(|error| warehouse.fault(error))?;
     let mut person = Terminal;
     if !arguments.yes {
         if !person.present() {
@@ -190,13 +191,18 @@ pub fn drop(arguments: &TableDropArguments) -> Result<u8, Fault> {
             return Err(Error::Stopped { what: "the table stays as it is" }.into());
         }
     }
-    let dropped = warehouse.lake.drop_table(&name)?;
+    let dropped = warehouse.lake.drop_table(&name).map_err(|error| warehouse.fault(error))?;
     let files = if dropped.files_deleted {
         "and its files deleted"
     } else {
         "; its files stay, since they are not the warehouse's alone"
     };
-    super::print(&format!("dropped {name} {files}\n"))?;
+    match arguments.format {
+        ReportFormat::Json => super::print_json(
+            &json!({ "table": name.to_string(), "status": "dropped", "files_deleted": dropped.files_deleted }),
+        )?,
+        ReportFormat::Text => super::print(&format!("dropped {name} {files}\n"))?,
+    }
     Ok(exit_code::SUCCESS)
 }
 
@@ -204,7 +210,7 @@ pub fn drop(arguments: &TableDropArguments) -> Result<u8, Fault> {
 pub fn adopt(arguments: &TableAdoptArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
     let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
-    let present = warehouse.lake.describe(&name)?.properties;
+    let present = warehouse.lake.describe(&name).map_err(|error| warehouse.fault(error))?.properties;
     let value = |flag: &Option<String>, property: &str| flag.clone().or_else(|| present.get(property).cloned());
     let owner = value(&arguments.owner, OWNER).ok_or_else(|| Error::Usage {
         message: format!("{name} has no owner yet, and none is named"),
@@ -218,13 +224,21 @@ pub fn adopt(arguments: &TableAdoptArguments) -> Result<u8, Fault> {
             .filter(|names| !names.is_empty())
             .unwrap_or_else(|| "-".to_owned()),
     };
-    warehouse.lake.adopt(&name, &owner)?;
-    super::print(&format!(
-        "{name} belongs to {} by {} with cleaners {}\n",
-        line(&owner.owner),
-        owner.granularity,
-        line(&owner.cleaners)
-    ))?;
+    warehouse.lake.adopt(&name, &owner).map_err(|error| warehouse.fault(error))?;
+    match arguments.format {
+        ReportFormat::Json => super::print_json(&json!({
+            "table": name.to_string(),
+            "owner": owner.owner,
+            "granularity": owner.granularity.word(),
+            "cleaners": owner.cleaners,
+        }))?,
+        ReportFormat::Text => super::print(&format!(
+            "{name} belongs to {} by {} with cleaners {}\n",
+            line(&owner.owner),
+            owner.granularity,
+            line(&owner.cleaners)
+        ))?,
+    }
     Ok(exit_code::SUCCESS)
 }
 

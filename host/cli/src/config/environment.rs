@@ -27,7 +27,7 @@ pub fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String
 /// The file with the variables over it. `text` has parsed before, so what is wrong now comes from a variable.
 pub fn overlay(text: &str, variables: &[(String, String)]) -> Result<File, Error> {
     let place = |name: &str| format!("environment variable {name}");
-    let mut table: Table = toml::from_str(text).map_err(|error| from_toml(&error, place(PREFIX)))?;
+    let mut table: Table = toml::from_str(text).map_err(|error| from_toml(&error, place(PREFIX), None))?;
     let mut file = File::default();
     for (name, value) in variables {
         let path: Vec<&str> = name.strip_prefix(PREFIX).unwrap_or_default().split("__").collect();
@@ -37,7 +37,8 @@ pub fn overlay(text: &str, variables: &[(String, String)]) -> Result<File, Error
             hint: None,
         })?;
         // After each, so that the error names the variable that made it.
-        file = File::deserialize(table.clone()).map_err(|error| from_toml(&error, place(name)))?;
+        file = File::deserialize(table.clone())
+            .map_err(|error| from_toml(&error, place(name), path.last().map(|key| key.to_lowercase()).as_deref()))?;
     }
     Ok(file)
 }

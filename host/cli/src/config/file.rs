@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Table;
 
-use super::{did_you_mean, environment};
+use super::{did_you_mean, environment, types};
 use crate::error::Error;
 
 /// The name that is looked for in the current folder.
@@ -44,9 +44,8 @@ pub struct Pipeline {
     /// Settings of the source.
     #[serde(default)]
     pub config: Table,
-    /// URL prefixes that the source may reach, `clock`, `random`.
-    #[serde(default)]
-    pub allow: Vec<String>,
+    /// URL prefixes that the source may reach, `clock`, `random`. When it is there, a shipped plugin gets no more than this either.
+    pub allow: Option<Vec<String>>,
     /// `namespace.name`; the source's own when missing.
     pub table: Option<String>,
     /// What becomes of rows that are there.
@@ -189,20 +188,23 @@ pub fn load(named: Option<&Path>) -> Result<Loaded, Error> {
 /// Parses the text of a file. `place` names it in errors.
 pub fn parse(text: &str, place: &str) -> Result<File, Error> {
     toml::from_str(text).map_err(|error| {
-        let place = match error.span() {
+        let (place, key) = match error.span() {
             Some(span) => {
                 let (line, column) = position(text, span.start);
-                format!("{place}:{line}:{column}")
+                (format!("{place}:{line}:{column}"), types::key_at(text, span.start))
             }
-            None => place.to_owned(),
+            None => (place.to_owned(), None),
         };
-        from_toml(&error, place)
+        from_toml(&error, place, key.as_deref())
     })
 }
 
-/// A TOML error as ours: its sentence, and the nearest known key or word as hint.
-pub(super) fn from_toml(error: &toml::de::Error, place: String) -> Error {
+/// A TOML error as ours: its sentence, and the nearest known key or word as hint. `key`: the one it is about, when known.
+pub(super) fn from_toml(error: &toml::de::Error, place: String, key: Option<&str>) -> Error {
     let text = error.message().trim().replace('\n', ", ");
+    if let Some((message, hint)) = types::reworded(&text, key) {
+        return Error::Config { place, message, hint };
+    }
     let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
     let (message, hint) = match quoted.split_first() {
         Some((wanted, known)) if text.starts_with("unknown field") => {
@@ -286,7 +288,48 @@ not_null = "tpep_pickup_datetime"
             "[pipeline.a]\nplugin = \"x\"\nmax_rejected = \"lots\"\n",
             "lakehost.toml:3:16: max_rejected is a percentage such as \"5%\", or a share such as 0.05",
         );
-        check("[pipeline.a]\nplugin = 7\n", "lakehost.toml:2:10: invalid type: integer `7`, expected a string");
+        let section = "[pipeline.a]\nplugin = \"x\"\n";
+        let of = |lines: &str, expected: &str| check(&format!("{section}{lines}\n"), expected);
+        of(
+            "allow = \"https://a/\"",
+            "lakehost.toml:3:9: `allow` is the text \"https://a/\", and a list of texts belongs there (write allow = [\"https://a/\"])",
+        );
+        of(
+            "allow = [\n  \"https://a/\",\n  7,\n]",
+            "lakehost.toml:5:3: `allow` holds the number 7, and each of its items is text (write it as allow = [\"https://data.example.com/\"])",
+        );
+        of(
+            "config = \"green\"",
+            "lakehost.toml:3:10: `config` is the text \"green\", and a table of settings belongs there (write it as config = { dataset = \"green\" })",
+        );
+        of(
+            "metadata_columns = \"yes\"",
+            "lakehost.toml:3:20: `metadata_columns` is the text \"yes\", and true or false belongs there (write it as metadata_columns = true)",
+        );
+        of(
+            "[pipeline.a.cleaner]\nplugin = \"y\"",
+            "lakehost.toml:3:1: `pipeline.a.cleaner` is a section, and a list of sections belongs there (write [[pipeline.a.cleaner]], with two brackets on each side)",
+        );
+        of(
+            "cleaner = [{ plugin = true }]",
+            "lakehost.toml:3:23: `plugin` is true, and text belongs there (write it as plugin = \"nyc_tlc.wasm\")",
+        );
+        of(
+            "write = 1",
+            "lakehost.toml:3:9: `write` has a value that is no text, and a word belongs there (write it as write = \"replace-window\")",
+        );
+        check(
+            "pipeline = 3\n",
+            "lakehost.toml:1:12: `pipeline` is the number 3, and a section for each name belongs there (write it as [pipeline.green_trips])",
+        );
+        check(
+            "[pipeline]\na = \"x.wasm\"\n",
+            "lakehost.toml:2:5: `a` is the text \"x.wasm\", and a section belongs there",
+        );
+        check(
+            "[pipeline.a]\nplugin = 7\n",
+            "lakehost.toml:2:10: `plugin` is the number 7, and text belongs there (write it as plugin = \"nyc_tlc.wasm\")",
+        );
         check(
             "[[pipeline.a.cleaner]]\nplugn = \"x\"\n",
             "lakehost.toml:2:1: unknown key `plugn` (did you mean `plugin`?)",

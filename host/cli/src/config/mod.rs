@@ -1,11 +1,12 @@
 //! Configuration: the file as it is written (`file`), what it means together with flags and environment (`resolve`), its published JSON Schema
-//! (`schema`), and the settings of plugins (`values`).
+//! (`schema`), values of the wrong type (`types`), and the settings of plugins (`values`).
 
 pub mod environment;
 pub mod file;
 pub mod partition;
 pub mod resolve;
 pub mod schema;
+pub mod types;
 pub mod values;
 pub mod windows;
 

@@ -38,13 +38,40 @@ pub struct PluginRequest {
     pub table: toml::Table,
 }
 
+/// What the operator lets the source reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// `allow` of the pipeline, when it has the key: then a shipped plugin gets no more than this either.
+    pub pipeline: Option<PipelineAllow>,
+    /// `--allow`.
+    pub flags: Vec<String>,
+}
+
+/// `allow = […]` of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelineAllow {
+    /// Name of the pipeline.
+    pub name: String,
+    /// The file that it stands in.
+    pub file: String,
+    pub values: Vec<String>,
+}
+
+impl Allow {
+    /// All values, those of the pipeline first.
+    pub fn values(&self) -> Vec<String> {
+        let written = self.pipeline.iter().flat_map(|pipeline| &pipeline.values);
+        written.chain(&self.flags).cloned().collect()
+    }
+}
+
 /// What a run was asked to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     pub pipeline: Option<String>,
     pub source: PluginRequest,
     pub cleaners: Vec<PluginRequest>,
-    pub allow: Vec<String>,
+    pub allow: Allow,
     pub table: Option<TableName>,
     pub mode: Option<WriteMode>,
     pub partition: Vec<PartitionField>,
@@ -140,8 +167,15 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         }
         _ => arguments.cleaner.iter().map(typed).collect(),
     };
-    let mut allow = pipeline.map(|pipeline| pipeline.allow.clone()).unwrap_or_default();
-    allow.extend(arguments.allow.iter().cloned());
+    let written_allow = pipeline.and_then(|pipeline| pipeline.allow.clone());
+    let allow = Allow {
+        pipeline: written_allow.map(|values| PipelineAllow {
+            name: arguments.pipeline.clone().unwrap_or_default(),
+            file: loaded.place(),
+            values,
+        }),
+        flags: arguments.allow.clone(),
+    };
     let in_file = |message: String| Error::Config { place: loaded.place(), message, hint: None };
     let table = match (&arguments.table, pipeline.and_then(|pipeline| pipeline.table.as_deref())) {
         (Some(flag), _) => Some(table_name(flag)?),
@@ -325,7 +359,8 @@ models = "dbt_project"
         arguments.partition_by = Some("region".to_owned());
         let request = request(&arguments, &loaded()).unwrap();
         assert_eq!(request.place, Where { warehouse: PathBuf::from("/big"), memory_bytes: 1 << 30 });
-        assert_eq!(request.allow, ["https://a/", "https://b/"]);
+        assert_eq!(request.allow.values(), ["https://a/", "https://b/"]);
+        assert_eq!(request.allow.pipeline.map(|allow| (allow.name, allow.values.len())), Some(("trips".to_owned(), 1)));
         assert_eq!(request.cleaners.len(), 1);
         assert_eq!(request.cleaners[0].name, "other.wasm");
         assert_eq!(request.partition.len(), 1);

@@ -38,7 +38,7 @@ pub fn schema() -> Value {
                         "config": settings,
                         "allow": {
                             "type": "array", "items": { "type": "string" },
-                            "description": "URL prefixes that the source may reach; `clock`, `random`",
+                            "description": "URL prefixes that the source may reach; `clock`, `random`. A shipped plugin reaches what it asks for when this is missing, else no more than this",
                         },
                         "table": text("namespace.name; the source's own when missing"),
                         "write": {

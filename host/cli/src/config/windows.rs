@@ -47,11 +47,59 @@ pub fn resolve(
         }),
         (_, Some((flag, text))) => match Window::parse_range(wanted, text) {
             Ok(windows) => Ok(windows.into_iter().map(Some).collect()),
-            Err(reason) => Err(Error::Window {
+            Err(reason) => Err(wrong_range(wanted, text).unwrap_or_else(|| Error::Window {
                 message: format!("--{flag}: {reason}"),
                 hint: Some(format!("write {} or {}", example(wanted.example()), example(&range_example(wanted)))),
-            }),
+            })),
         },
+    }
+}
+
+/// A range of sound windows that is open or runs backwards, with the one that was probably meant.
+fn wrong_range(wanted: Granularity, text: &str) -> Option<Error> {
+    let sound = |part: &str| Window::parse(wanted, part).is_ok();
+    let (message, meant) = match text.split_once("..")? {
+        ("", "") => ("names no window".to_owned(), range_example(wanted)),
+        (first, "") if sound(first) => {
+            (format!("has no last {wanted}"), format!("{first}..{}", end_of_year(wanted, first)))
+        }
+        ("", last) if sound(last) => {
+            (format!("has no first {wanted}"), format!("{}..{last}", start_of_year(wanted, last)))
+        }
+        (first, last) if sound(first) && sound(last) && last < first => {
+            ("ends before it begins".to_owned(), format!("{last}..{first}"))
+        }
+        _ => return None,
+    };
+    Some(Error::Window {
+        message: format!("--{wanted}: the range {text} {message}"),
+        hint: Some(format!("write both ends, the earlier first: --{wanted} {meant}")),
+    })
+}
+
+/// The last window of a window's year, as something to write behind `..`.
+fn end_of_year(wanted: Granularity, label: &str) -> String {
+    let year = label.get(..4).unwrap_or_default();
+    match wanted {
+        Granularity::None | Granularity::Year => {
+            year.parse().map_or_else(|_| year.to_owned(), |year: u32| (year + 1).to_string())
+        }
+        Granularity::Month => format!("{year}-12"),
+        Granularity::Day => format!("{year}-12-31"),
+        Granularity::Hour => format!("{}T23", label.get(..10).unwrap_or_default()),
+    }
+}
+
+/// The first window of a window's year, as something to write before `..`.
+fn start_of_year(wanted: Granularity, label: &str) -> String {
+    let year = label.get(..4).unwrap_or_default();
+    match wanted {
+        Granularity::None | Granularity::Year => {
+            year.parse().map_or_else(|_| year.to_owned(), |year: u32| year.saturating_sub(1).to_string())
+        }
+        Granularity::Month => format!("{year}-01"),
+        Granularity::Day => format!("{year}-01-01"),
+        Granularity::Hour => format!("{}T00", label.get(..10).unwrap_or_default()),
     }
 }
 
@@ -127,5 +175,25 @@ mod tests {
             Some((Month, "2024-13")),
             "LH0105: --month: `2024-13` is not a month: write it as 2024-01; write --month 2024-01 or --month 2024-01..2024-06",
         );
+    }
+
+    #[test]
+    fn ranges_need_both_ends_in_order() {
+        use Granularity::{Day, Hour, Month, Year};
+        for (wanted, text, message, meant) in [
+            (Month, "2024-01..", "has no last month", "2024-01..2024-12"),
+            (Month, "..2024-02", "has no first month", "2024-01..2024-02"),
+            (Month, "2024-06..2024-01", "ends before it begins", "2024-01..2024-06"),
+            (Month, "..", "names no window", "2024-01..2024-06"),
+            (Day, "2024-02-03..", "has no last day", "2024-02-03..2024-12-31"),
+            (Hour, "2024-02-03T05..", "has no last hour", "2024-02-03T05..2024-02-03T23"),
+            (Year, "..2024", "has no first year", "2023..2024"),
+        ] {
+            let expected = format!(
+                "LH0105: --{wanted}: the range {text} {message}; write both ends, the earlier first: --{wanted} {meant}"
+            );
+            check(wanted, Some((wanted, text)), &expected);
+            assert!(Window::parse_range(wanted, meant).is_ok(), "{meant} works as printed");
+        }
     }
 }
