@@ -6,5 +6,6 @@ mod commits;
 mod crashes;
 mod lost;
 mod races;
+mod refs;
 mod scale;
 mod support;
