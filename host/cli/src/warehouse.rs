@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lakehost_lake::{LakeOptions, SqliteLake, snapshot_as_of};
+use lakehost_lake::{IcebergLake, LakeOptions, snapshot_as_of};
 use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::{Lake, Load, LoadRecord, TableInfo, TableName, Target};
 use lakehost_query::{AsOf, OpenTable, Tables};
@@ -19,7 +19,7 @@ const WAITING_THREADS: usize = 2;
 
 /// An opened lake. The runtime ends with it.
 pub struct Warehouse {
-    pub lake: SqliteLake,
+    pub lake: IcebergLake,
     _runtime: Arc<Runtime>,
 }
 
@@ -32,7 +32,7 @@ impl Warehouse {
     /// As [`Warehouse::open`], on threads that the command has already.
     pub fn open_on(runtime: Arc<Runtime>, place: &Where) -> Result<Self, Fault> {
         let clock = Arc::new(progress::now_ms);
-        let lake = SqliteLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
+        let lake = IcebergLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
         Ok(Self { lake, _runtime: runtime })
     }
 
