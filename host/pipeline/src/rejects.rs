@@ -90,12 +90,9 @@ pub fn rows_as_json(batch: &RecordBatch) -> Result<StringArray, ArrowError> {
 ///
 /// # Errors
 /// When a value is not one of its column's type.
-pub fn rows_from_json<'a>(
-    schema: &SchemaRef,
-    rows: impl IntoIterator<Item = &'a str>,
-) -> Result<RecordBatch, ArrowError> {
-    let mut decoder =
-        arrow::json::ReaderBuilder::new(schema.clone()).with_batch_size(usize::MAX >> 1).build_decoder()?;
+pub fn rows_from_json(schema: &SchemaRef, rows: &[&str]) -> Result<RecordBatch, ArrowError> {
+    let builder = arrow::json::ReaderBuilder::new(schema.clone());
+    let mut decoder = builder.with_batch_size(rows.len().max(1)).build_decoder()?;
     for row in rows {
         let mut bytes = row.as_bytes();
         while !bytes.is_empty() {

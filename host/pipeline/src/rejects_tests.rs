@@ -61,14 +61,14 @@ fn what_json_numbers_cannot_hold_is_text() {
 fn rows_come_back_as_they_were() {
     let batch = sample();
     let rows = rows_as_json(&batch).unwrap();
-    let back = rows_from_json(&batch.schema(), rows.iter().flatten()).unwrap();
+    let back = rows_from_json(&batch.schema(), &rows.iter().flatten().collect::<Vec<_>>()).unwrap();
     assert_eq!(back.num_rows(), 3);
     for (field, (before, after)) in batch.schema().fields().iter().zip(batch.columns().iter().zip(back.columns())) {
         // NaN equals nothing by ==, so the text is compared.
         assert_eq!(format!("{before:?}"), format!("{after:?}"), "{}", field.name());
     }
-    assert!(rows_from_json(&batch.schema(), ["{\"i\":\"seven\"}"]).is_err());
-    assert_eq!(rows_from_json(&batch.schema(), []).unwrap().num_rows(), 0);
+    assert!(rows_from_json(&batch.schema(), &["{\"i\":\"seven\"}"]).is_err());
+    assert_eq!(rows_from_json(&batch.schema(), &[]).unwrap().num_rows(), 0);
 }
 
 #[test]

@@ -253,6 +253,9 @@ mod tests {
             rows_read: 10,
             rows_written: 9,
             rows_rejected: 1,
+            rejected_by: Default::default(),
+            values_discarded: Default::default(),
+            checks: Vec::new(),
             files: Vec::new(),
         }
     }
