@@ -282,6 +282,9 @@ mod tests {
             rows_read: 10,
             rows_written: 9,
             rows_rejected: 1,
+            rejected_by: Default::default(),
+            values_discarded: Default::default(),
+            checks: Vec::new(),
             files: Vec::new(),
         }
     }
@@ -294,6 +297,8 @@ mod tests {
             window: None,
             mode: WriteMode::Append,
             owner: Owner { owner: "o".into(), granularity: lakehost_pipeline::Granularity::None, cleaners: "-".into() },
+            contract: Default::default(),
+            renames: Vec::new(),
         };
         of_load(request, &target, "o:all")
     }

@@ -158,6 +158,8 @@ impl Job {
                 window: Some(month(label)),
                 mode: WriteMode::ReplaceWindow,
                 owner: Owner { owner: "tlc/trips".into(), granularity: Granularity::Month, cleaners: "-".into() },
+                contract: Default::default(),
+                renames: Vec::new(),
             },
             load_id: format!("load-{run}"),
             run_id: format!("run-{run}"),
@@ -228,6 +230,9 @@ impl Job {
             rows_read: rows + 1,
             rows_written: rows,
             rows_rejected: 1,
+            rejected_by: [("rule".to_owned(), 1)].into(),
+            values_discarded: Default::default(),
+            checks: Vec::new(),
             files,
         })
     }
