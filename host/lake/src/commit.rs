@@ -9,7 +9,7 @@ mod protocol;
 mod snapshot;
 mod summary;
 
-pub use manifests::Manifests;
+pub use manifests::{Manifests, is_live};
 pub use protocol::{Commit, Landing, REQUESTS, keeps_files};
 pub use snapshot::Removal;
 pub use summary::{recorded, source_objects};
