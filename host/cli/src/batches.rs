@@ -84,8 +84,7 @@ pub fn json_rows(batch: &RecordBatch, nested: &[&str]) -> Result<Vec<Value>, Err
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
-    let mut rows: Vec<Map<String, Value>> =
-        serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let mut rows: Vec<Map<String, Value>> = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     for row in &mut rows {
         for (name, value) in row.iter_mut() {
             if name.ends_with("snapshot_id") || name == "parent_id" {

@@ -252,10 +252,7 @@ fn parquet_rows(
     place: &str,
 ) -> Result<(), Fault> {
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut writer = ended(
-        ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(parquet_error),
-        place,
-    )?;
+    let mut writer = ended(ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(parquet_error), place)?;
     for batch in batches {
         ended(writer.write(&under(schema, &batch?)?).map_err(parquet_error), place)?;
         if writer.in_progress_size() > GROUP_BYTES {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use lakehost_lake::{LakeOptions, MetadataTable, SqliteLake, snapshot_as_of};
+use lakehost_lake::{IcebergLake, LakeOptions, MetadataTable, snapshot_as_of};
 use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::{Lake, Load, LoadRecord, TableInfo, TableName, Target};
 use lakehost_query::{AsOf, OpenTable, Tables};
@@ -20,7 +20,7 @@ const WAITING_THREADS: usize = 2;
 
 /// An opened lake. The runtime ends with it.
 pub struct Warehouse {
-    pub lake: SqliteLake,
+    pub lake: IcebergLake,
     _runtime: Arc<Runtime>,
 }
 
@@ -33,7 +33,7 @@ impl Warehouse {
     /// As [`Warehouse::open`], on threads that the command has already.
     pub fn open_on(runtime: Arc<Runtime>, place: &Where) -> Result<Self, Fault> {
         let clock = Arc::new(progress::now_ms);
-        let lake = SqliteLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
+        let lake = IcebergLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
         Ok(Self { lake, _runtime: runtime })
     }
 
@@ -147,7 +147,9 @@ impl Tables for QueriedTables {
         let table = lake.open_table(name)?;
         let snapshot_id = match &self.as_of {
             None => None,
-            Some(wanted) => Some(snapshot_as_of(&table, &point(wanted)).map_err(|error| at_no_time(error, name, wanted))?),
+            Some(wanted) => {
+                Some(snapshot_as_of(&table, &point(wanted)).map_err(|error| at_no_time(error, name, wanted))?)
+            }
         };
         Ok(Some(OpenTable { table, snapshot_id }))
     }

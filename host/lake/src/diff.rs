@@ -10,7 +10,7 @@ use crate::commit::Manifests;
 use crate::error::Result;
 use crate::history::{AsOf, resolve};
 use crate::inspect::{Labels, LiveFile, live_files, partition_text};
-use crate::lake::SqliteLake;
+use crate::lake::IcebergLake;
 
 /// How two states of a table differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct WindowDelta {
     pub deletes_after: u64,
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// How the table differs between two points.
     ///
     /// # Errors
@@ -61,9 +61,8 @@ impl SqliteLake {
 async fn diff(manifests: &Manifests, state: &TableState, from: &AsOf, to: &AsOf) -> Result<Diff> {
     let (before, after) = (resolve(state, Some(from))?, resolve(state, Some(to))?);
     let (old, new) = (live_files(manifests, state, before).await?, live_files(manifests, state, after).await?);
-    let paths = |files: &[LiveFile]| -> HashSet<String> {
-        files.iter().map(|live| live.file.file_path().to_owned()).collect()
-    };
+    let paths =
+        |files: &[LiveFile]| -> HashSet<String> { files.iter().map(|live| live.file.file_path().to_owned()).collect() };
     let (old_paths, new_paths) = (paths(&old), paths(&new));
     let labels = Labels::of(&state.metadata);
     let label = |live: &LiveFile| {

@@ -9,7 +9,7 @@ use lakehost_pipeline::ports::TableName;
 use crate::catalog::TableState;
 use crate::commit::recorded;
 use crate::error::{Error, Result};
-use crate::lake::SqliteLake;
+use crate::lake::IcebergLake;
 
 /// One snapshot of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl std::fmt::Display for AsOf {
     }
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// All snapshots of a table, oldest first.
     pub fn snapshots(&self, name: &TableName) -> Result<Vec<SnapshotInfo>> {
         Ok(snapshots(&self.state(name)?))

@@ -1,6 +1,6 @@
 //! What a table consists of: its snapshots, files, partitions, refs, history and manifests, each as one record batch.
 //!
-//! [`SqliteLake::metadata_batch`] is the one source of these tables: the verbs `table files` and its like print the batch, and SQL reads it
+//! [`IcebergLake::metadata_batch`] is the one source of these tables: the verbs `table files` and its like print the batch, and SQL reads it
 //! as `"t$files"`.
 
 mod columns;
@@ -24,7 +24,7 @@ use crate::catalog::TableState;
 use crate::commit::Manifests;
 use crate::error::{Error, Result};
 use crate::history::{AsOf, resolve, snapshots};
-use crate::lake::SqliteLake;
+use crate::lake::IcebergLake;
 use columns::Columns;
 
 /// One view of a table's metadata.
@@ -69,7 +69,7 @@ impl MetadataTable {
     }
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// The rows of a metadata table. `at` chooses the snapshot that files, partitions and manifests are of; none: the head of `main`.
     ///
     /// # Errors
@@ -170,10 +170,7 @@ fn ref_rows(state: &TableState) -> Result<RecordBatch> {
     };
     Columns::default()
         .texts("name", found.iter().map(|(name, _)| Some(name.clone())))
-        .texts(
-            "type",
-            found.iter().map(|(_, kind)| Some(if kind.is_branch() { "branch" } else { "tag" }.to_owned())),
-        )
+        .texts("type", found.iter().map(|(_, kind)| Some(if kind.is_branch() { "branch" } else { "tag" }.to_owned())))
         .longs("snapshot_id", found.iter().map(|(_, reference)| Some(reference.snapshot_id)))
         .times("committed_at", found.iter().map(|(_, reference)| committed(reference)))
         .longs("max_ref_age_ms", found.iter().map(|(_, reference)| kept(reference).0))
@@ -185,17 +182,13 @@ fn ref_rows(state: &TableState) -> Result<RecordBatch> {
 fn history_rows(state: &TableState) -> Result<RecordBatch> {
     let log = state.metadata.history();
     let main: std::collections::HashSet<i64> = state.history().map(|snapshot| snapshot.snapshot_id()).collect();
-    let parent =
-        |id: i64| state.metadata.snapshot_by_id(id).and_then(|snapshot| snapshot.parent_snapshot_id());
+    let parent = |id: i64| state.metadata.snapshot_by_id(id).and_then(|snapshot| snapshot.parent_snapshot_id());
     Columns::default()
         .times("made_current_at", log.iter().map(|entry| Some(entry.timestamp_ms)))
         .longs("snapshot_id", log.iter().map(|entry| Some(entry.snapshot_id)))
         .longs("parent_id", log.iter().map(|entry| parent(entry.snapshot_id)))
         .flags("is_current_ancestor", log.iter().map(|entry| Some(main.contains(&entry.snapshot_id))))
-        .flags(
-            "expired",
-            log.iter().map(|entry| Some(state.metadata.snapshot_by_id(entry.snapshot_id).is_none())),
-        )
+        .flags("expired", log.iter().map(|entry| Some(state.metadata.snapshot_by_id(entry.snapshot_id).is_none())))
         .batch()
 }
 
@@ -296,8 +289,7 @@ fn partition_rows(state: &TableState, files: &[LiveFile]) -> Result<RecordBatch>
     }
     let rows: Vec<(String, Sum)> = sums.into_iter().map(|((_, text), sum)| (text, sum)).collect();
     let updated = |sum: &Sum| sum.updated.map(|(_, snapshot_id)| snapshot_id);
-    let updated_at =
-        |sum: &Sum| state.metadata.snapshot_by_id(updated(sum)?).map(|snapshot| snapshot.timestamp_ms());
+    let updated_at = |sum: &Sum| state.metadata.snapshot_by_id(updated(sum)?).map(|snapshot| snapshot.timestamp_ms());
     Columns::default()
         .texts("partition", rows.iter().map(|(text, _)| Some(text.clone())))
         .texts("window", rows.iter().map(|(_, sum)| sum.window.clone()))

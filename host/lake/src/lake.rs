@@ -76,11 +76,11 @@ impl fmt::Debug for LakeOptions {
 
 /// A local warehouse with a SQLite catalog. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SqliteLake {
+pub struct IcebergLake {
     pub(crate) core: Arc<Core>,
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// Opens the lake; folder and catalog are made when they are not there.
     ///
     /// # Errors
@@ -246,7 +246,7 @@ fn new_snapshot_id(state: Option<&TableState>) -> i64 {
     }
 }
 
-impl Lake for SqliteLake {
+impl Lake for IcebergLake {
     fn table(&self, name: &TableName) -> Result<Option<TableInfo>, Fault> {
         let state = self.core.block_on(self.core.catalog.load(name))?;
         Ok(state.as_ref().map(|state| self.info(state)).transpose()?)

@@ -1,6 +1,6 @@
 //! Data files into Iceberg tables: a warehouse, its catalog and the commit.
 //!
-//! A load begins with a check of its table ([`SqliteLake`] as the pipeline's `Lake`), writes Parquet files through the sinks that it is given,
+//! A load begins with a check of its table ([`IcebergLake`] as the pipeline's `Lake`), writes Parquet files through the sinks that it is given,
 //! and ends with one snapshot, committed exactly once: a crash, a lost answer or another writer at any point leaves the table as it was or
 //! with the whole load in it, never twice. `commit` holds the protocol, `intent` and `resolve` what a later run needs to finish or tidy up
 //! behind one that was killed.
@@ -48,7 +48,7 @@ pub use error::{Error, Result};
 pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
 pub use inspect::MetadataTable;
 pub use intent::Intent;
-pub use lake::{LakeOptions, SqliteLake};
+pub use lake::{IcebergLake, LakeOptions};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
 pub use provenance::Provenance;

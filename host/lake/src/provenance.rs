@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::commit::source_objects;
 use crate::error::{Error, Result};
 use crate::history::{AsOf, SnapshotInfo, resolve, snapshots};
-use crate::lake::SqliteLake;
+use crate::lake::IcebergLake;
 
 /// What a snapshot says of its origin.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Provenance {
     pub run: Option<Value>,
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// The origin of a snapshot.
     ///
     /// # Errors

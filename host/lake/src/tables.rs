@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::catalog::{Base, Outcome, TableChange, TableState};
 use crate::error::{Error, Result};
 use crate::history::{SnapshotInfo, snapshots};
-use crate::lake::SqliteLake;
+use crate::lake::IcebergLake;
 use crate::properties;
 
 /// One line of `table list`.
@@ -62,7 +62,7 @@ fn head(state: &TableState) -> Option<SnapshotInfo> {
     snapshots(state).into_iter().find(|snapshot| snapshot.snapshot_id == id)
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// Namespaces, by name.
     pub fn namespaces(&self) -> Result<Vec<String>> {
         self.core.block_on(self.core.catalog.list_namespaces())

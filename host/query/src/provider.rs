@@ -62,9 +62,9 @@ impl SnapshotTable {
         let constant = |field: &Field| {
             let id = read_as.field_id_by_name(field.name());
             let specs = metadata.partition_specs_iter();
-            specs.flat_map(|spec| spec.fields()).any(|part| {
-                part.transform == Transform::Identity && Some(part.source_id) == id
-            })
+            specs
+                .flat_map(|spec| spec.fields())
+                .any(|part| part.transform == Transform::Identity && Some(part.source_id) == id)
         };
         let filterable = prunable.iter().filter(|field| !constant(field)).cloned().collect::<Vec<_>>();
         Ok(Self {
@@ -129,9 +129,8 @@ impl TableProvider for SnapshotTable {
         };
         if field_ids.is_empty() {
             let cheapest = id_of(self.cheapest_column());
-            field_ids.push(
-                cheapest.ok_or_else(|| DataFusionError::Plan(format!("table {} has no columns", self.name)))?,
-            );
+            field_ids
+                .push(cheapest.ok_or_else(|| DataFusionError::Plan(format!("table {} has no columns", self.name)))?);
         }
         let scan = SnapshotScan {
             name: Arc::clone(&self.name),

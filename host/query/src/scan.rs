@@ -97,7 +97,8 @@ impl SnapshotScan {
         let planned = builder.build()?.plan_files().await?;
         let constants = FileConstants::of(&self.table, snapshot, &self.read_as).await?;
         let bound_under = snapshot.schema(self.table.metadata())?;
-        let row_filter = self.row_filter.clone().map(|filter| filter.rewrite_not().bind(bound_under, true)).transpose()?;
+        let row_filter =
+            self.row_filter.clone().map(|filter| filter.rewrite_not().bind(bound_under, true)).transpose()?;
         let mut project_field_ids = self.field_ids.clone();
         // A column that no file has makes the library assign every other one by its id.
         project_field_ids.push(RESERVED_FIELD_ID_FILE);

@@ -159,7 +159,8 @@ impl<T: Tables> Session<T> {
         let Some((table, kind)) = name.name.rsplit_once('$') else { return Ok(None) };
         let table = TableName { namespace: name.namespace.clone(), name: table.to_owned() };
         let Some(batch) = self.tables.metadata(&table, kind)? else { return Ok(None) };
-        let provider = MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(|error| from_engine(&error, &[]))?;
+        let provider =
+            MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(|error| from_engine(&error, &[]))?;
         Ok(Some(Arc::new(provider)))
     }
 

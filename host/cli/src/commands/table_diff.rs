@@ -332,7 +332,10 @@ mod tests {
             window_filter(&windows(&["2024-01", "2024-02-03"])),
             " where _lakehost_window in (date '2024-01-01', date '2024-02-03')"
         );
-        assert_eq!(window_filter(&windows(&["2024-01-31T13"])), " where _lakehost_window in (timestamp '2024-01-31T13:00:00')");
+        assert_eq!(
+            window_filter(&windows(&["2024-01-31T13"])),
+            " where _lakehost_window in (timestamp '2024-01-31T13:00:00')"
+        );
         assert_eq!(window_filter(&windows(&["2024-01", "id=3"])), "");
     }
 }

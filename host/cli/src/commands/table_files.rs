@@ -146,13 +146,8 @@ fn histogram(files: &RecordBatch) -> Vec<Bucket> {
     let mut buckets: Vec<Bucket> = EDGES_BYTES
         .iter()
         .map(|edge| {
-            let bucket = Bucket {
-                from_bytes,
-                to_bytes: (*edge != u64::MAX).then_some(*edge),
-                files: 0,
-                rows: 0,
-                bytes: 0,
-            };
+            let bucket =
+                Bucket { from_bytes, to_bytes: (*edge != u64::MAX).then_some(*edge), files: 0, rows: 0, bytes: 0 };
             from_bytes = *edge;
             bucket
         })

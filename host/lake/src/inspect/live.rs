@@ -49,11 +49,7 @@ pub async fn live_files(
 }
 
 /// The partition spec of a manifest's files.
-fn spec_of(
-    metadata: &TableMetadata,
-    table: &str,
-    manifest: &iceberg::spec::ManifestFile,
-) -> Result<PartitionSpecRef> {
+fn spec_of(metadata: &TableMetadata, table: &str, manifest: &iceberg::spec::ManifestFile) -> Result<PartitionSpecRef> {
     metadata.partition_spec_by_id(manifest.partition_spec_id).cloned().ok_or_else(|| Error::Damaged {
         table: table.to_owned(),
         location: manifest.manifest_path.clone(),

@@ -2,7 +2,7 @@
 
 use iceberg::spec::{
     Datum, FieldSummary, Literal, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Struct, StructType,
-    TableMetadata, Transform,
+    TableMetadata, Transform, Type,
 };
 use lakehost_pipeline::WINDOW_COLUMN;
 
@@ -54,7 +54,9 @@ fn transformed(transform: Transform, kind: Option<&PrimitiveType>, value: Option
             text.get(..13).unwrap_or(&text).to_owned()
         }
         _ => match kind {
-            Some(kind) => value_text(&Datum::new(kind.clone(), value.clone())),
+            Some(kind) => {
+                transform.to_human_string(&Type::Primitive(kind.clone()), Some(&Literal::Primitive(value.clone())))
+            }
             None => format!("{value:?}"),
         },
     }

@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, CatalogEntry, CatalogRef, Outcome, TableChange, Ta
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::resolve::Resolution;
-use crate::{Process, SqliteLake};
+use crate::{IcebergLake, Process};
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +80,7 @@ impl Catalog for Shaky {
 }
 
 /// A lake of a process that is gone, on a catalog that gives these answers to its first requests.
-fn shaky(world: &World, answers: &[Answer], down_after_request: bool) -> (SqliteLake, Arc<Shaky>) {
+fn shaky(world: &World, answers: &[Answer], down_after_request: bool) -> (IcebergLake, Arc<Shaky>) {
     let lake = world.lake();
     let current = Process::current();
     let catalog = Arc::new(Shaky {
@@ -100,7 +100,7 @@ fn shaky(world: &World, answers: &[Answer], down_after_request: bool) -> (Sqlite
         process: Process { started: current.started.map(|ticks| ticks + 1), ..current },
         runtime: lake.core.runtime.clone(),
     };
-    (SqliteLake { core: Arc::new(core) }, catalog)
+    (IcebergLake { core: Arc::new(core) }, catalog)
 }
 
 #[test]

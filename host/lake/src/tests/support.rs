@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::commit::Manifests;
 use crate::fail_point::FailPoints;
-use crate::{LakeOptions, Process, SqliteLake, TableState};
+use crate::{IcebergLake, LakeOptions, Process, TableState};
 
 /// 2024-06-01, a second later at each look.
 static CLOCK: AtomicI64 = AtomicI64::new(1_717_200_000_000);
@@ -59,16 +59,16 @@ impl World {
         }
     }
 
-    pub fn lake(&self) -> SqliteLake {
-        SqliteLake::open(self.options()).unwrap()
+    pub fn lake(&self) -> IcebergLake {
+        IcebergLake::open(self.options()).unwrap()
     }
 
     /// A lake of a process that is no longer there, which stops at a fail point.
-    pub fn doomed(&self, point: &str, nth: u32) -> SqliteLake {
+    pub fn doomed(&self, point: &str, nth: u32) -> IcebergLake {
         let current = Process::current();
         let process = Process { started: current.started.map(|ticks| ticks + 1), ..current };
         let options = LakeOptions { fail_points: FailPoints::failing(point, nth), process, ..self.options() };
-        SqliteLake::open(options).unwrap()
+        IcebergLake::open(options).unwrap()
     }
 
     /// Files of the warehouse, relative, without the catalog.
@@ -91,7 +91,7 @@ impl World {
     }
 
     /// What is in memory of a table is what its metadata file says.
-    pub fn check_metadata(&self, lake: &SqliteLake) {
+    pub fn check_metadata(&self, lake: &IcebergLake) {
         for name in lake.table_names(None).unwrap() {
             let state = lake.state(&name).unwrap();
             let read = iceberg::spec::TableMetadata::read_from(&lake.core.io, &state.metadata_location);
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Every file there is belongs to the table, and every file of the table is there.
-    pub fn check_no_orphans(&self, lake: &SqliteLake) {
+    pub fn check_no_orphans(&self, lake: &IcebergLake) {
         self.check_metadata(lake);
         let root = format!("{}/", lake.core.warehouse.root());
         let mut known = BTreeSet::new();
@@ -163,7 +163,7 @@ impl Job {
         self
     }
 
-    pub fn begin(&self, lake: &SqliteLake) -> Result<Box<dyn Load>, Fault> {
+    pub fn begin(&self, lake: &IcebergLake) -> Result<Box<dyn Load>, Fault> {
         lake.begin(&self.target, &self.run_id)
     }
 
@@ -213,12 +213,12 @@ impl Job {
         ended
     }
 
-    pub fn run(&self, lake: &SqliteLake) -> Result<Committed, Fault> {
+    pub fn run(&self, lake: &IcebergLake) -> Result<Committed, Fault> {
         self.finish(self.begin(lake)?)
     }
 
     /// The snapshot that must have landed.
-    pub fn land(&self, lake: &SqliteLake) -> i64 {
+    pub fn land(&self, lake: &IcebergLake) -> i64 {
         match self.run(lake).unwrap() {
             Committed::Landed { snapshot_id, .. } => snapshot_id,
             Committed::AlreadyLoaded { .. } => panic!("already loaded"),
@@ -267,7 +267,7 @@ fn write(load: &dyn Load, window: Option<&Window>, ids: &[i64], partitioned: boo
 }
 
 /// Window label by month start, and how many rows a scan of the present table finds there; ids must not repeat.
-pub fn rows(world: &World, lake: &SqliteLake) -> BTreeMap<String, usize> {
+pub fn rows(world: &World, lake: &IcebergLake) -> BTreeMap<String, usize> {
     let opened = lake.open_table(&table()).unwrap();
     let batches: Vec<RecordBatch> = world
         .runtime
@@ -292,7 +292,7 @@ pub fn rows(world: &World, lake: &SqliteLake) -> BTreeMap<String, usize> {
 }
 
 /// Entries of the head's manifests: status, rows, whether the snapshot is the head.
-pub fn entries(world: &World, lake: &SqliteLake, state: &TableState) -> Vec<(ManifestStatus, u64, bool, Option<i64>)> {
+pub fn entries(world: &World, lake: &IcebergLake, state: &TableState) -> Vec<(ManifestStatus, u64, bool, Option<i64>)> {
     let manifests = Manifests::new(lake.core.io.clone());
     let head = state.main().unwrap();
     let mut found = Vec::new();
