@@ -124,7 +124,7 @@ pub fn resolve<'a>(state: &'a TableState, at: Option<&AsOf>) -> Result<Option<&'
     }
 }
 
-fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
+pub(crate) fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
     match as_of {
         AsOf::Snapshot(id) => metadata.snapshot_by_id(*id).map(|snapshot| snapshot.snapshot_id()),
         AsOf::Reference(name) => metadata.snapshot_for_ref(name).map(|snapshot| snapshot.snapshot_id()),

@@ -12,19 +12,18 @@ use std::collections::{BTreeMap, HashMap};
 use arrow_array::RecordBatch;
 use iceberg::spec::{
     DataContentType, DataFile, ManifestContentType, ManifestFile, SchemaRef, SnapshotReference, SnapshotRetention,
-    TableMetadata,
 };
 use lakehost_pipeline::ports::TableName;
-use serde::Deserialize;
 
 pub use live::{LiveFile, live_files};
 pub use partition::{Labels, partition_text};
 
 use crate::catalog::TableState;
 use crate::commit::Manifests;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::history::{AsOf, resolve, snapshots};
 use crate::lake::IcebergLake;
+use crate::refs::references;
 use columns::Columns;
 
 /// One view of a table's metadata.
@@ -104,21 +103,6 @@ async fn live_at(manifests: &Manifests, state: &TableState, at: Option<&AsOf>) -
     live_files(manifests, state, resolve(state, at)?).await
 }
 
-/// Branches and tags of a table, by name.
-///
-/// # Errors
-/// `LH0901` when the metadata cannot be written as JSON, the only way in which the Iceberg library shows its refs.
-pub fn refs(metadata: &TableMetadata) -> Result<BTreeMap<String, SnapshotReference>> {
-    #[derive(Deserialize)]
-    struct Refs {
-        #[serde(default)]
-        refs: BTreeMap<String, SnapshotReference>,
-    }
-    let wrong = |error: serde_json::Error| Error::Internal(format!("the refs of a table cannot be read: {error}"));
-    let text = serde_json::to_vec(metadata).map_err(wrong)?;
-    serde_json::from_slice::<Refs>(&text).map(|found| found.refs).map_err(wrong)
-}
-
 fn snapshot_rows(state: &TableState) -> Result<RecordBatch> {
     let found = snapshots(state);
     let raw = |id: i64| state.metadata.snapshot_by_id(id);
@@ -158,7 +142,7 @@ fn snapshot_rows(state: &TableState) -> Result<RecordBatch> {
 }
 
 fn ref_rows(state: &TableState) -> Result<RecordBatch> {
-    let found: Vec<(String, SnapshotReference)> = refs(&state.metadata)?.into_iter().collect();
+    let found: Vec<(String, SnapshotReference)> = references(&state.metadata)?.into_iter().collect();
     let kept = |reference: &SnapshotReference| match &reference.retention {
         SnapshotRetention::Branch { min_snapshots_to_keep, max_snapshot_age_ms, max_ref_age_ms } => {
             (*max_ref_age_ms, min_snapshots_to_keep.map(i64::from), *max_snapshot_age_ms)

@@ -27,12 +27,16 @@ mod intent;
 mod lake;
 mod layout;
 mod load;
+mod loaded;
 mod location;
 mod plan;
 mod process;
 mod properties;
 mod provenance;
+mod publish;
+mod refs;
 mod resolve;
+mod run_files;
 mod schema;
 mod store;
 mod tables;
@@ -40,8 +44,10 @@ mod tables;
 mod tests;
 
 pub use catalog::{
-    Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, SqliteCatalog, SqliteOptions, TableChange, TableState,
+    Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, SqliteCatalog, SqliteOptions, TableChange,
+    TableState,
 };
+pub use commit::Prepared;
 pub use core::Clock;
 pub use diff::{Diff, WindowDelta};
 pub use error::{Error, Result};
@@ -52,6 +58,7 @@ pub use lake::{IcebergLake, LakeOptions};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
 pub use provenance::Provenance;
+pub use refs::{RefKind, references};
 pub use resolve::{Resolution, Resolved};
 pub use store::{LocalStore, Store, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};

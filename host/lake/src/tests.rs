@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod commits;
 mod crashes;
+mod lost;
 mod races;
 mod scale;
 mod support;

@@ -24,6 +24,8 @@ pub enum Error {
     TooManyRejected { rejected: u64, read: u64, limit: String },
     #[error("interrupted")]
     Interrupted,
+    #[error("this lake cannot {what}")]
+    Unable { what: &'static str },
     #[error("{source}")]
     Columns { source: columnar::Error },
 }
@@ -38,6 +40,7 @@ impl Diagnostic for Error {
             Self::Balance { .. } => codes::DATA_BALANCE,
             Self::TooManyRejected { .. } => codes::DATA_REJECTED,
             Self::Interrupted => codes::INTERRUPTED,
+            Self::Unable { .. } => codes::BUG,
             Self::Columns { source } => columns_code(source),
         }
     }
@@ -56,7 +59,7 @@ impl Diagnostic for Error {
             Self::Columns { source: columnar::Error::Io(error) } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some space on the disk of the warehouse, then run the same command again".to_owned())
             }
-            Self::ReservedColumn { .. } | Self::Columns { .. } => None,
+            Self::ReservedColumn { .. } | Self::Unable { .. } | Self::Columns { .. } => None,
         }
     }
 }

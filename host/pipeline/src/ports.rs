@@ -3,6 +3,7 @@
 //! The pipeline decides; these act. All calls are synchronous: an implementation that needs an async runtime keeps a handle of its own.
 //! A whole run works against in-memory implementations.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use lakehost_columnar::{PartitionField, Rows, SinkFactory, WrittenFile};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Fault;
+use crate::error::Error;
 use crate::window::{Granularity, Window};
 
 /// A plugin as it is recorded: name and version by its own word, digest by ours.
@@ -254,12 +256,37 @@ pub enum Committed {
     AlreadyLoaded { snapshot_id: i64 },
 }
 
+/// A snapshot that is ready and not committed.
+#[derive(Clone)]
+pub struct Staged {
+    pub table: TableName,
+    pub snapshot_id: i64,
+    /// The lake's own view of it, for those who know the lake.
+    pub handle: Arc<dyn Any + Send + Sync>,
+}
+
+/// Takes rejected rows.
+pub trait RejectWriter: Send + Sync {
+    /// Batches of [`rejects::schema`](crate::rejects::schema), from any thread.
+    fn write(&self, batch: &RecordBatch) -> Result<(), Fault>;
+}
+
 /// The tables.
 pub trait Lake: Send + Sync {
     /// The table, `None` when there is none of that name.
     fn table(&self, name: &TableName) -> Result<Option<TableInfo>, Fault>;
     /// The last load of a window (`Window::key`, or `all` without windows), from table properties and history.
     fn last_load(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>, Fault>;
+    /// The same for a load of this owner in this mode. Loads that are added stand side by side, so there each owner has a record of its own.
+    fn last_load_by(
+        &self,
+        name: &TableName,
+        window_key: &str,
+        _owner: &str,
+        _mode: WriteMode,
+    ) -> Result<Option<LoadRecord>, Fault> {
+        self.last_load(name, window_key)
+    }
     /// Starts a load: checks owner, schema and partition against the table, or lays out a new one. Nothing is visible before `commit`.
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault>;
 }
@@ -272,6 +299,19 @@ pub trait Load: Send {
     fn partition(&self) -> &[PartitionField];
     /// Where new data files go.
     fn sinks(&self) -> Arc<dyn SinkFactory>;
+    /// What `commit` would make of the table, made and shown to nobody: for checks. May be called again; the files of the request are final.
+    fn prepare(&mut self, _request: &CommitRequest) -> Result<Staged, Fault> {
+        Err(Error::Unable { what: "prepare a commit" }.into())
+    }
+    /// Where rejected rows go: [`rejects::schema`](crate::rejects::schema). They are committed with the load, in place of those of its window.
+    fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
+        Err(Error::Unable { what: "keep rejected rows" }.into())
+    }
+    /// The commit on a branch of its own, which `publish` can bring to `main` later: `main` is untouched, and the window does not count as
+    /// loaded. The snapshot's id.
+    fn quarantine(self: Box<Self>, _request: CommitRequest, _branch: &str) -> Result<i64, Fault> {
+        Err(Error::Unable { what: "commit to a branch" }.into())
+    }
     /// One snapshot, exactly once.
     fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault>;
     /// Deletes what was written; the table was never touched.

@@ -102,6 +102,19 @@ impl World {
     /// Every file there is belongs to the table, and every file of the table is there.
     pub fn check_no_orphans(&self, lake: &IcebergLake) {
         self.check_metadata(lake);
+        assert_eq!(self.files(), self.known(lake));
+    }
+
+    /// Files that belong to no table.
+    pub fn orphans(&self, lake: &IcebergLake) -> BTreeSet<String> {
+        let known = self.known(lake);
+        let files = self.files();
+        assert!(known.is_subset(&files), "missing: {:?}", known.difference(&files));
+        files.difference(&known).cloned().collect()
+    }
+
+    /// Files that tables refer to.
+    fn known(&self, lake: &IcebergLake) -> BTreeSet<String> {
         let root = format!("{}/", lake.core.warehouse.root());
         let mut known = BTreeSet::new();
         for name in lake.table_names(None).unwrap() {
@@ -119,8 +132,7 @@ impl World {
                 }
             }
         }
-        let known: BTreeSet<String> = known.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect();
-        assert_eq!(self.files(), known);
+        known.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect()
     }
 }
 
