@@ -3,8 +3,11 @@
 mod admin;
 mod answers;
 mod commits;
+mod compact;
 mod crashes;
+mod expire;
 mod lost;
+mod orphans;
 mod races;
 mod scale;
 mod support;

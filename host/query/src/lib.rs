@@ -7,7 +7,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
-mod constants;
 mod error;
 mod identifiers;
 mod predicate;
