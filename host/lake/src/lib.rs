@@ -16,21 +16,26 @@
 mod bounds;
 mod catalog;
 mod commit;
+mod constants;
 mod core;
 mod data_file;
+mod diff;
 mod error;
 mod evolve;
 pub mod fail_point;
 mod history;
+mod inspect;
 mod intent;
 mod lake;
 mod layout;
 mod load;
 mod loaded;
 mod location;
+mod maintain;
 mod plan;
 mod process;
 mod properties;
+mod provenance;
 mod publish;
 mod refs;
 mod rejects;
@@ -47,13 +52,20 @@ pub use catalog::{
     TableState,
 };
 pub use commit::Prepared;
+pub use constants::FileConstants;
 pub use core::Clock;
+pub use diff::{Diff, WindowDelta};
 pub use error::{Error, Result};
 pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
+pub use inspect::MetadataTable;
 pub use intent::Intent;
 pub use lake::{IcebergLake, LakeOptions};
+pub use maintain::{
+    CompactOptions, Compacted, ExpireOptions, Expired, Orphan, OrphanKind, OrphanOptions, SortKey, Thresholds,
+};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
+pub use provenance::Provenance;
 pub use refs::{RefKind, references};
 pub use resolve::{Resolution, Resolved};
 pub use store::{LocalStore, Store, StoredFile};

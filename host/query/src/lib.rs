@@ -15,6 +15,8 @@ mod refusal;
 mod scan;
 mod session;
 mod time_travel;
+#[cfg(test)]
+mod trap_tests;
 
 pub use error::Error;
 pub use session::{OpenTable, Rows, Session, Tables};
