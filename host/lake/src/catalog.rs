@@ -34,6 +34,12 @@ pub struct TableState {
 }
 
 impl TableState {
+    /// What tells this state of the table from any other.
+    #[must_use]
+    pub fn version(&self) -> String {
+        self.metadata_location.clone()
+    }
+
     /// The head of `main`.
     #[must_use]
     pub fn main(&self) -> Option<&SnapshotRef> {
@@ -107,14 +113,20 @@ pub struct TableChange {
 }
 
 impl TableChange {
-    /// Applies `change` to the base.
+    /// Applies `change` to the base, which must still be the same table, whatever else is required.
     pub fn build(
         table: &TableName,
         base: Base,
-        requirements: Vec<TableRequirement>,
+        mut requirements: Vec<TableRequirement>,
         metadata_id: Uuid,
         change: impl FnOnce(TableMetadataBuilder) -> iceberg::Result<TableMetadataBuilder>,
     ) -> Result<Self> {
+        if let Base::Existing(state) = &base {
+            let uuid = TableRequirement::UuidMatch { uuid: state.metadata.uuid() };
+            if !requirements.contains(&uuid) {
+                requirements.push(uuid);
+            }
+        }
         let built = (|| {
             let builder = match &base {
                 Base::New(creation) => creation.builder()?,
@@ -146,6 +158,16 @@ impl TableChange {
         metadata_file(self.metadata.location(), version, self.metadata_id)
     }
 
+    /// Whether no branch or tag but `main` comes, moves or goes with it.
+    #[must_use]
+    pub fn moves_main_alone(&self) -> bool {
+        self.updates.iter().all(|update| match update {
+            TableUpdate::SetSnapshotRef { ref_name, .. } => ref_name == MAIN_BRANCH,
+            TableUpdate::RemoveSnapshotRef { .. } => false,
+            _ => true,
+        })
+    }
+
     /// Whether the base fulfils what the change requires.
     pub(crate) fn holds(&self) -> bool {
         let metadata = match &self.base {
@@ -165,6 +187,22 @@ pub enum Outcome {
     Conflict,
     /// Sent, but the answer does not say. Look before doing anything.
     Unknown(Error),
+}
+
+/// What a catalog can do beyond moving one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Several tables move in one request, all or none.
+    pub many_tables: bool,
+    /// Branches and tags.
+    pub refs: bool,
+    /// Metadata lists snapshots before the present one.
+    pub history: bool,
+}
+
+impl Abilities {
+    /// Everything.
+    pub const ALL: Self = Self { many_tables: true, refs: true, history: true };
 }
 
 /// A table's name and where its metadata is.
@@ -188,6 +226,10 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// An error when it is certain by now that no commit can work.
     fn check_writable(&self) -> Result<()> {
         Ok(())
+    }
+    /// What it can do.
+    fn can(&self) -> Abilities {
+        Abilities::ALL
     }
     /// Applies all changes or none, in one request. An `Err` means that none was applied and none can be later.
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome>;

@@ -107,6 +107,14 @@ pub enum Error {
     /// `LH0101`
     #[error("table {table} has no snapshot {wanted}")]
     NoSnapshot { table: String, wanted: String },
+    /// `LH0109`: a snapshot, branch or tag.
+    #[error("table {table} {detail}")]
+    Reference {
+        table: TableName,
+        /// Completes "table x …".
+        detail: String,
+        hint: Option<String>,
+    },
     /// `LH0102`
     #[error("{what} cannot be used as {purpose}")]
     Setting { what: String, purpose: &'static str, detail: String },
@@ -131,6 +139,12 @@ impl Error {
 
     pub(crate) fn shape(table: &TableName, detail: impl Into<String>) -> Self {
         Self::TableShape { table: table.clone(), detail: detail.into(), hint: None }
+    }
+
+    pub(crate) fn reference(table: &TableName, detail: impl Into<String>) -> Self {
+        let hint =
+            format!("`lakehost snapshots {table}` lists snapshots, `lakehost table refs {table}` branches and tags");
+        Self::Reference { table: table.clone(), detail: detail.into(), hint: Some(hint) }
     }
 
     /// The table is left alone and so are the files: a test plays a killed process.
@@ -225,6 +239,7 @@ impl Diagnostic for Error {
             Self::Schema { .. } => codes::DATA_SCHEMA,
             Self::Balance { .. } => codes::DATA_BALANCE,
             Self::NoSnapshot { .. } => codes::USAGE,
+            Self::Reference { .. } => codes::REFERENCE,
             Self::Setting { .. } => codes::CONFIG_FILE,
             Self::Internal(_) | Self::FailPoint(_) => codes::BUG,
         }
@@ -250,6 +265,7 @@ impl Diagnostic for Error {
             Self::Catalog { catalog, .. } => vec![pair("catalog", catalog)],
             Self::Conflict { table, .. }
             | Self::TableShape { table, .. }
+            | Self::Reference { table, .. }
             | Self::NoTable { table, .. }
             | Self::Busy { table, .. }
             | Self::Owner { table, .. }
@@ -292,7 +308,7 @@ impl Diagnostic for Error {
             Self::Conflict { table, .. } => {
                 Some(format!("`lakehost snapshots {table}` shows who; then run the same command again"))
             }
-            Self::TableShape { hint, .. } | Self::Partition { hint, .. } => hint.clone(),
+            Self::TableShape { hint, .. } | Self::Reference { hint, .. } | Self::Partition { hint, .. } => hint.clone(),
             Self::ReadOnly { detail, .. } if is_full(detail) => {
                 Some("free some space on its disk, then run the same command again; reading works".to_owned())
             }

@@ -30,7 +30,14 @@ pub const AFTER_SQL_COMMIT: &str = "after-sql-commit";
 /// The commit is known to have landed; intent record and lost files are still there.
 pub const BEFORE_CLEANUP: &str = "before-cleanup";
 
-/// All points, in the order in which a load passes them.
+/// A branch is about to become `main`; it was checked.
+pub const BEFORE_PUBLISH: &str = "before-publish";
+/// The branch is `main`.
+pub const AFTER_PUBLISH: &str = "after-publish";
+/// A branch is dropped, its files are still there.
+pub const BEFORE_DISCARD_DELETE: &str = "before-discard-delete";
+
+/// The points that a load passes, in order.
 pub const ALL: &[&str] = &[
     INTENT,
     FIRST_FILE,

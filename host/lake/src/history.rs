@@ -102,7 +102,7 @@ pub fn snapshot_as_of(table: &Table, as_of: &AsOf) -> Result<i64> {
         .ok_or_else(|| Error::NoSnapshot { table: table.identifier().to_string(), wanted: as_of.to_string() })
 }
 
-fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
+pub(crate) fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
     match as_of {
         AsOf::Snapshot(id) => metadata.snapshot_by_id(*id).map(|snapshot| snapshot.snapshot_id()),
         AsOf::Reference(name) => metadata.snapshot_for_ref(name).map(|snapshot| snapshot.snapshot_id()),

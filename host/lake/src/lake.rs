@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use iceberg::table::Table;
-use iceberg::{NamespaceIdent, TableIdent};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::{Lake, Load, LoadRecord, LoadState, TableInfo, TableName, Target};
+use lakehost_pipeline::ports::{Lake, Load, LoadRecord, LoadState, TableInfo, TableName, Target, WriteMode};
 use rand::Rng;
 use tokio::runtime::Handle;
 
 use crate::catalog::{SqliteCatalog, SqliteOptions, TableState};
-use crate::commit::source_objects;
+use crate::commit::{Action, Landing, land, open, source_objects};
 use crate::core::{Clock, Core};
 use crate::error::{Error, Result};
 use crate::fail_point::FailPoints;
 use crate::intent::Intent;
 use crate::layout;
 use crate::load::LakeLoad;
+use crate::loaded::{self, Found};
 use crate::location::{Warehouse, check_run_id, data_folder};
 use crate::plan::Plan;
 use crate::process::Process;
@@ -74,7 +74,7 @@ impl fmt::Debug for LakeOptions {
     }
 }
 
-/// A local warehouse with a SQLite catalog. Cheap to clone.
+/// A warehouse and its catalog. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct IcebergLake {
     pub(crate) core: Arc<Core>,
@@ -130,15 +130,18 @@ impl IcebergLake {
     pub fn open_table(&self, name: &TableName) -> Result<Table> {
         self.core.block_on(async {
             let state = self.load(name).await?;
-            let wrong = Error::iceberg("open", name);
-            Table::builder()
-                .identifier(TableIdent::new(NamespaceIdent::new(name.namespace.clone()), name.name.clone()))
-                .file_io(self.core.io.clone())
-                .metadata(state.metadata)
-                .metadata_location(state.metadata_location)
-                .runtime(iceberg::Runtime::current())
-                .build()
-                .map_err(wrong)
+            open(&self.core, name, state.metadata, state.metadata_location)
+        })
+    }
+
+    /// Carries out one action that no run stands behind.
+    pub(crate) fn act(&self, action: &dyn Action, word: &str) -> Result<Landing> {
+        self.core.catalog.check_writable()?;
+        self.core.block_on(async {
+            let state = self.load(action.table()).await?;
+            let id = new_snapshot_id(Some(&state));
+            let ended = land(&self.core, &[action], &format!("{word}-{id}"), &[id]).await;
+            Ok(ended.result?.into_iter().next().unwrap_or(Landing::Nothing))
         })
     }
 
@@ -201,7 +204,7 @@ impl IcebergLake {
             table: target.table.name.clone(),
             location: plan.location().to_owned(),
             data_folder: data_folder(plan.location(), target.window.as_ref()),
-            window: target.window.as_ref().map_or(properties::WHOLE, |window| window.key()).to_owned(),
+            window: properties::key_of(target),
             snapshot_id: new_snapshot_id(state),
             base_uuid: state.map(|state| state.metadata.uuid()),
             base_snapshot_id: state.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id()),
@@ -211,9 +214,9 @@ impl IcebergLake {
         Ok(LakeLoad::new(Arc::clone(&self.core), target.clone(), plan, intent))
     }
 
-    fn record(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>> {
+    fn record(&self, name: &TableName, window: &str, owner: &str, mode: WriteMode) -> Result<Option<LoadRecord>> {
         let Some(state) = self.core.block_on(self.core.catalog.load(name))? else { return Ok(None) };
-        let Some((load_id, snapshot_id)) = properties::loaded(state.metadata.properties(), window_key) else {
+        let Some(Found { load_id, snapshot_id }) = loaded::find(&state, mode, owner, window, |_| true) else {
             return Ok(None);
         };
         let snapshot = state.metadata.snapshot_by_id(snapshot_id);
@@ -236,7 +239,7 @@ impl IcebergLake {
 }
 
 /// Positive, and not one that the table has.
-fn new_snapshot_id(state: Option<&TableState>) -> i64 {
+pub(crate) fn new_snapshot_id(state: Option<&TableState>) -> i64 {
     let mut random = rand::rng();
     loop {
         let id = random.random_range(1..i64::MAX);
@@ -253,7 +256,17 @@ impl Lake for IcebergLake {
     }
 
     fn last_load(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>, Fault> {
-        Ok(self.record(name, window_key)?)
+        Ok(self.record(name, window_key, "", WriteMode::ReplaceWindow)?)
+    }
+
+    fn last_load_by(
+        &self,
+        name: &TableName,
+        window_key: &str,
+        owner: &str,
+        mode: WriteMode,
+    ) -> Result<Option<LoadRecord>, Fault> {
+        Ok(self.record(name, window_key, owner, mode)?)
     }
 
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault> {

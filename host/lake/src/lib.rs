@@ -25,11 +25,15 @@ mod intent;
 mod lake;
 mod layout;
 mod load;
+mod loaded;
 mod location;
 mod plan;
 mod process;
 mod properties;
+mod publish;
+mod refs;
 mod resolve;
+mod run_files;
 mod schema;
 mod store;
 mod tables;
@@ -37,8 +41,10 @@ mod tables;
 mod tests;
 
 pub use catalog::{
-    Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, SqliteCatalog, SqliteOptions, TableChange, TableState,
+    Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, SqliteCatalog, SqliteOptions, TableChange,
+    TableState,
 };
+pub use commit::Prepared;
 pub use core::Clock;
 pub use error::{Error, Result};
 pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
@@ -46,6 +52,7 @@ pub use intent::Intent;
 pub use lake::{IcebergLake, LakeOptions};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
+pub use refs::{RefKind, references};
 pub use resolve::{Resolution, Resolved};
 pub use store::{LocalStore, Store, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};

@@ -1,21 +1,21 @@
 //! One load: data files first, then one commit.
 
 use std::collections::HashSet;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use lakehost_columnar::{FileSink, PartitionField, SinkFactory};
+use lakehost_columnar::{PartitionField, SinkFactory};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::{CommitRequest, Committed, Load, Target};
+use lakehost_pipeline::ports::{CommitRequest, Committed, Load, Staged, TableName, Target};
 
-use crate::commit::{Commit, Landing, keeps_files};
+use crate::commit::{Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::intent::Intent;
 use crate::plan::Plan;
+use crate::refs;
+use crate::run_files::RunFiles;
 
 /// A load that has begun.
 #[derive(Debug)]
@@ -24,43 +24,58 @@ pub struct LakeLoad {
     target: Target,
     plan: Plan,
     files: Arc<RunFiles>,
+    /// Manifests of the last rehearsal.
+    rehearsed: Vec<String>,
     /// Nothing is left to tidy up.
     settled: bool,
 }
 
 impl LakeLoad {
     pub(crate) fn new(core: Arc<Core>, target: Target, plan: Plan, intent: Intent) -> Self {
-        let files = Arc::new(RunFiles {
-            core: Arc::clone(&core),
-            intent,
-            recorded: Mutex::new(false),
-            next: AtomicU64::new(0),
-            created: Mutex::default(),
-        });
-        Self { core, target, plan, files, settled: false }
+        let files = RunFiles::new(Arc::clone(&core), intent);
+        Self { core, target, plan, files: Arc::new(files), rehearsed: Vec::new(), settled: false }
     }
 
-    fn try_commit(&mut self, request: &CommitRequest) -> Result<Committed> {
-        let ended = self.check(request).and_then(|()| self.land(request));
+    fn try_commit(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Committed> {
+        let snapshot_id = self.files.intent.snapshot_id;
+        let ended = match self.ready(request) {
+            Ok(()) => self.land(request, branch),
+            Err(error) => Ended { result: Err(error), stray: false },
+        };
         // A killed process tidies nothing up, and an unknown outcome must keep everything.
-        self.settled = matches!(&ended, Err(error) if keeps_files(error));
-        let (requests, snapshot_id) = match ended? {
+        self.settled = ended.keeps_files();
+        let landing = match ended.result {
+            Ok(landings) => landings.first().copied().unwrap_or(Landing::Nothing),
+            Err(error) => {
+                if ended.stray && !keeps_files(&error) {
+                    // Certain as things are. Should the table go back to where it was, a request that is still on its way could yet land.
+                    self.files.intent.remove(&self.core);
+                }
+                return Err(error);
+            }
+        };
+        let attempts = match landing {
+            Landing::Landed { requests, .. } => requests,
+            Landing::Nothing => return Err(Error::Internal(format!("a load of {} did nothing", self.target.table))),
             Landing::AlreadyLoaded { snapshot_id } => {
+                if ended.stray {
+                    self.files.intent.remove(&self.core);
+                }
                 self.discard();
                 return Ok(Committed::AlreadyLoaded { snapshot_id });
             }
-            Landing::Landed { requests } => (requests, self.files.intent.snapshot_id),
         };
         self.settled = true;
         self.core.fail_points.pass(fail_point::BEFORE_CLEANUP)?;
         let kept: HashSet<&str> = request.files.iter().map(|file| file.location.as_str()).collect();
         self.core.forget(self.files.created().into_iter().filter(|location| !kept.contains(location.as_str())));
+        self.core.forget(std::mem::take(&mut self.rehearsed));
         self.files.intent.remove(&self.core);
-        Ok(Committed::Landed { snapshot_id, attempts: requests })
+        Ok(Committed::Landed { snapshot_id, attempts })
     }
 
-    /// The request is about this run's files, and every row is accounted for.
-    fn check(&self, request: &CommitRequest) -> Result<()> {
+    /// The request is about this run's files, and every row is accounted for. Its files and their names are durable when this returns.
+    fn ready(&self, request: &CommitRequest) -> Result<()> {
         let table = &self.target.table;
         if request.run_id != self.files.intent.run_id {
             return Err(Error::Internal(format!("run {} commits the load of another run", request.run_id)));
@@ -80,33 +95,49 @@ impl LakeLoad {
         } else {
             None
         };
-        match unbalanced {
-            Some(detail) => Err(Error::Balance { table: table.clone(), detail }),
-            None => Ok(()),
+        if let Some(detail) = unbalanced {
+            return Err(Error::Balance { table: table.clone(), detail });
         }
-    }
-
-    fn land(&self, request: &CommitRequest) -> Result<Landing> {
         self.files.record()?;
         if !request.files.is_empty() {
             let folder = &self.files.intent.data_folder;
             self.core.store.settle(folder).map_err(Error::store("sync", folder))?;
         }
-        let commit = Commit {
-            core: &self.core,
-            target: &self.target,
-            plan: &self.plan,
-            request,
-            snapshot_id: self.files.intent.snapshot_id,
-        };
-        self.core.block_on(commit.run())
+        Ok(())
+    }
+
+    fn action<'a>(&'a self, request: &'a CommitRequest, branch: Option<&'a str>) -> LoadAction<'a> {
+        LoadAction { target: &self.target, plan: &self.plan, request, branch, optional: false }
+    }
+
+    fn land(&self, request: &CommitRequest, branch: Option<&str>) -> Ended {
+        let action = self.action(request, branch);
+        let ids = [self.files.intent.snapshot_id];
+        self.core.block_on(land(&self.core, &[&action], &request.run_id, &ids))
+    }
+
+    fn try_prepare(&mut self, request: &CommitRequest) -> Result<Staged> {
+        self.ready(request)?;
+        self.core.forget(std::mem::take(&mut self.rehearsed));
+        let snapshot_id = self.files.intent.snapshot_id;
+        let action = self.action(request, None);
+        let prepared = self.core.block_on(async {
+            match rehearse(&self.core, &action, &request.run_id, snapshot_id).await? {
+                Some(prepared) => Ok(prepared),
+                // Another run has just committed the same load: that is what there is to see.
+                None => present(&self.core, &self.target.table).await,
+            }
+        })?;
+        self.rehearsed.clone_from(&prepared.scratch);
+        Ok(Staged { table: self.target.table.clone(), snapshot_id: prepared.snapshot_id, handle: Arc::new(prepared) })
     }
 
     /// Deletes everything that this run wrote.
     fn discard(&mut self) {
         if !std::mem::replace(&mut self.settled, true) {
             self.core.forget(self.files.created());
-            if *self.files.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+            self.core.forget(std::mem::take(&mut self.rehearsed));
+            if self.files.is_recorded() {
                 self.files.intent.remove(&self.core);
             }
         }
@@ -126,8 +157,19 @@ impl Load for LakeLoad {
         Arc::clone(&self.files) as Arc<dyn SinkFactory>
     }
 
+    fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {
+        Ok(self.try_prepare(request)?)
+    }
+
     fn commit(mut self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault> {
-        Ok(self.try_commit(&request)?)
+        Ok(self.try_commit(&request, None)?)
+    }
+
+    fn quarantine(mut self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
+        refs::check_name(&self.target.table, branch)?;
+        match self.try_commit(&request, Some(branch))? {
+            Committed::Landed { snapshot_id, .. } | Committed::AlreadyLoaded { snapshot_id } => Ok(snapshot_id),
+        }
     }
 
     fn abandon(mut self: Box<Self>) {
@@ -141,77 +183,13 @@ impl Drop for LakeLoad {
     }
 }
 
-/// Where a run's data files go.
-#[derive(Debug)]
-struct RunFiles {
-    core: Arc<Core>,
-    intent: Intent,
-    /// Whether the intent record is written.
-    recorded: Mutex<bool>,
-    next: AtomicU64,
-    created: Mutex<Vec<String>>,
-}
-
-impl RunFiles {
-    /// The intent record is there when this returns.
-    fn record(&self) -> Result<()> {
-        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*recorded {
-            self.core.fail_points.pass(fail_point::INTENT)?;
-            self.intent.write(&self.core)?;
-            *recorded = true;
-        }
-        Ok(())
-    }
-
-    fn created(&self) -> Vec<String> {
-        self.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl SinkFactory for RunFiles {
-    fn create(&self) -> io::Result<(String, Box<dyn FileSink>)> {
-        self.record().map_err(into_io)?;
-        self.core.fail_points.pass(fail_point::FIRST_FILE).map_err(into_io)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let location = format!(
-            "{}/{}{number}.parquet",
-            self.intent.data_folder,
-            crate::location::data_prefix(&self.intent.run_id)
-        );
-        let inner = self.core.store.create(&location)?;
-        self.created.lock().unwrap_or_else(PoisonError::into_inner).push(location.clone());
-        Ok((location, Box::new(RunSink { inner, core: Arc::clone(&self.core) })))
-    }
-}
-
-/// The error of the store as it came, so that a full disk is still one; anything else by its text.
-fn into_io(error: Error) -> io::Error {
-    match error {
-        Error::Store { source, .. } => source,
-        other => io::Error::other(other),
-    }
-}
-
-/// A data file's sink with the fail point behind it.
-struct RunSink {
-    inner: Box<dyn FileSink>,
-    core: Arc<Core>,
-}
-
-impl io::Write for RunSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl FileSink for RunSink {
-    fn finish(self: Box<Self>) -> io::Result<()> {
-        self.inner.finish()?;
-        self.core.fail_points.pass(fail_point::FILE_FINISHED).map_err(into_io)
-    }
+/// The table as it is, for want of one to come.
+async fn present(core: &Core, table: &TableName) -> Result<Prepared> {
+    let Some(state) = core.catalog.load(table).await? else {
+        return Err(Error::NoTable { table: table.clone(), known: Vec::new() });
+    };
+    let snapshot_id = state.main().map_or(0, |snapshot| snapshot.snapshot_id());
+    let version = Some(state.version());
+    let table = open(core, table, state.metadata, state.metadata_location)?;
+    Ok(Prepared { table, snapshot_id, scratch: Vec::new(), version })
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use lakehost_pipeline::ports::TableName;
 
 use crate::catalog::TableState;
-use crate::commit::{Manifests, REQUESTS};
+use crate::commit::{Landed, Manifests, REQUESTS, Verdict, landed};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::intent::Intent;
@@ -88,21 +88,22 @@ async fn one(core: &Core, intent: &Intent) -> Result<Resolution> {
     let Some(state) = find(core, intent).await? else {
         return Ok(without_table(core, intent));
     };
-    let listed = state.metadata.snapshot_by_id(intent.snapshot_id).is_some();
     let recorded = properties::loaded(state.metadata.properties(), &intent.window)
         .is_some_and(|(_, snapshot_id)| snapshot_id == intent.snapshot_id);
-    if listed || recorded {
+    let files = files(core, intent, Some(&state))?;
+    let names: HashSet<String> = files.iter().cloned().collect();
+    let ask = Landed {
+        snapshot_id: intent.snapshot_id,
+        proof: None,
+        base_uuid: intent.base_uuid,
+        base_snapshot_id: intent.base_snapshot_id,
+        files: &names,
+    };
+    if recorded || landed(&Manifests::new(core.io.clone()), &state, &ask).await? == Verdict::Yes {
         intent.remove(core);
         return Ok(Resolution::Landed { snapshot_id: intent.snapshot_id });
     }
-    let files = files(core, intent, Some(&state))?;
-    if !is_gapless(&state, intent) {
-        let referenced = referenced(core, &state).await?;
-        if files.iter().any(|file| referenced.contains(file)) {
-            intent.remove(core);
-            return Ok(Resolution::Landed { snapshot_id: intent.snapshot_id });
-        }
-    }
+    // Also where it cannot be told whether it landed: no snapshot has any of its files now.
     Ok(not_landed(core, intent, files))
 }
 
@@ -138,17 +139,6 @@ fn not_landed(core: &Core, intent: &Intent, files: Vec<String>) -> Resolution {
     Resolution::NotLanded { files_deleted }
 }
 
-/// Whether `main` leads back to where the run began with no snapshot missing on the way.
-fn is_gapless(state: &TableState, intent: &Intent) -> bool {
-    if intent.base_uuid.is_some_and(|uuid| uuid != state.metadata.uuid()) {
-        return false;
-    }
-    match intent.base_snapshot_id {
-        Some(base) => state.is_on_main(base),
-        None => state.history().last().is_none_or(|oldest| oldest.parent_snapshot_id().is_none()),
-    }
-}
-
 /// Every file of the run that is there: data files, manifests, metadata files that are not the table's.
 fn files(core: &Core, intent: &Intent, state: Option<&TableState>) -> Result<Vec<String>> {
     let list = |folder: &str| core.store.list(folder).map_err(Error::store("list", folder));
@@ -174,22 +164,4 @@ fn files(core: &Core, intent: &Intent, state: Option<&TableState>) -> Result<Vec
         }
     }
     Ok(found)
-}
-
-/// Everything that any snapshot of the table refers to.
-async fn referenced(core: &Core, state: &TableState) -> Result<HashSet<String>> {
-    let manifests = Manifests::new(core.io.clone());
-    let mut paths = HashSet::new();
-    for snapshot in state.metadata.snapshots() {
-        paths.insert(snapshot.manifest_list().to_owned());
-        for manifest in manifests.list(&state.metadata, Some(snapshot)).await? {
-            if !paths.insert(manifest.manifest_path.clone()) {
-                continue;
-            }
-            for entry in manifests.load(&manifest).await?.entries() {
-                paths.insert(entry.file_path().to_owned());
-            }
-        }
-    }
-    Ok(paths)
 }

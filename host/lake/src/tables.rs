@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use lakehost_pipeline::ports::{Owner, TableName};
 use uuid::Uuid;
 
-use crate::catalog::{Base, Outcome, TableChange, TableState};
+use crate::catalog::{Base, TableState};
+use crate::commit::{Action, Delta, On, Step};
 use crate::error::{Error, Result};
 use crate::history::{SnapshotInfo, snapshots};
 use crate::lake::IcebergLake;
@@ -156,14 +158,33 @@ impl IcebergLake {
 
     /// Makes a table the property of another load.
     pub fn adopt(&self, name: &TableName, owner: &Owner) -> Result<()> {
-        let state = self.state(name)?;
-        let change = TableChange::build(name, Base::Existing(state), Vec::new(), Uuid::new_v4(), |builder| {
-            builder.set_properties(properties::owner_properties(owner))
-        })?;
-        match self.core.block_on(self.core.catalog.commit(&[change]))? {
-            Outcome::Landed => Ok(()),
-            Outcome::Conflict => Err(Error::Busy { table: name.clone(), attempts: 1 }),
-            Outcome::Unknown(error) => Err(error),
+        let action = Adopt { table: name, owner };
+        self.act(&action, "adopt").map(|_| ())
+    }
+}
+
+/// The change of owner.
+struct Adopt<'a> {
+    table: &'a TableName,
+    owner: &'a Owner,
+}
+
+#[async_trait]
+impl Action for Adopt<'_> {
+    fn table(&self) -> &TableName {
+        self.table
+    }
+
+    async fn prepare(&self, on: &On<'_>) -> Result<Step> {
+        let Some(head) = on.head else {
+            return Err(Error::NoTable { table: self.table.clone(), known: Vec::new() });
+        };
+        let wanted = properties::owner_properties(self.owner);
+        if wanted.iter().all(|(name, value)| head.metadata.properties().get(name) == Some(value)) {
+            return Ok(Step::Nothing { snapshot_id: None });
         }
+        let mut delta = Delta::on(Base::Existing(head.clone()));
+        delta.set = wanted;
+        Ok(Step::Change(Box::new(delta)))
     }
 }

@@ -4,6 +4,8 @@ mod admin;
 mod answers;
 mod commits;
 mod crashes;
+mod lost;
 mod races;
+mod refs;
 mod scale;
 mod support;

@@ -297,6 +297,16 @@ pub trait Lake: Send + Sync {
     fn table(&self, name: &TableName) -> Result<Option<TableInfo>, Fault>;
     /// The last load of a window (`Window::key`, or `all` without windows), from table properties and history.
     fn last_load(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>, Fault>;
+    /// The same for a load of this owner in this mode. Loads that are added stand side by side, so there each owner has a record of its own.
+    fn last_load_by(
+        &self,
+        name: &TableName,
+        window_key: &str,
+        _owner: &str,
+        _mode: WriteMode,
+    ) -> Result<Option<LoadRecord>, Fault> {
+        self.last_load(name, window_key)
+    }
     /// Starts a load: checks owner, schema and partition against the table, or lays out a new one. Nothing is visible before `commit`.
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault>;
 }

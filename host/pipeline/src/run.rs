@@ -90,7 +90,7 @@ impl OneWindow<'_> {
             return Err(Error::WindowMissing { granularity: granularity.word() }.into());
         }
         let key = self.window.map_or("all", Window::key);
-        let record = ports.lake.last_load(self.table, key)?;
+        let record = ports.lake.last_load_by(self.table, key, &self.owner(ports), self.mode(granularity))?;
         let standing = record.as_ref().filter(|record| record.state != LoadState::RolledBack);
         if self.plan.only_missing && standing.is_some() {
             report.note = Some("loaded before, and --only-missing leaves it alone".to_owned());
@@ -258,6 +258,16 @@ impl OneWindow<'_> {
         Ok(splits)
     }
 
+    /// Source and data set.
+    fn owner(&self, ports: &Ports<'_>) -> String {
+        format!("{}/{}", ports.source.plugin().name, self.dataset.name)
+    }
+
+    fn mode(&self, granularity: Granularity) -> WriteMode {
+        let default = if granularity == Granularity::None { WriteMode::FullRefresh } else { WriteMode::ReplaceWindow };
+        self.plan.mode.unwrap_or(default)
+    }
+
     fn target(&self, ports: &Ports<'_>, chain: &Chain, granularity: Granularity) -> Result<Target, Fault> {
         use lakehost_columnar::RowStep;
         let written: &[FieldRef] = chain.writes();
@@ -266,16 +276,14 @@ impl OneWindow<'_> {
         }
         let schema = layout::table_schema(&self.dataset.schema, written, self.plan.metadata_columns, granularity)?;
         let cleaners: Vec<&str> = ports.cleaners.iter().map(|cleaner| cleaner.plugin().name.as_str()).collect();
-        let default_mode =
-            if granularity == Granularity::None { WriteMode::FullRefresh } else { WriteMode::ReplaceWindow };
         Ok(Target {
             table: self.table.clone(),
             schema,
             partition: self.plan.partition.clone(),
             window: self.window.cloned(),
-            mode: self.plan.mode.unwrap_or(default_mode),
+            mode: self.mode(granularity),
             owner: Owner {
-                owner: format!("{}/{}", ports.source.plugin().name, self.dataset.name),
+                owner: self.owner(ports),
                 granularity,
                 cleaners: if cleaners.is_empty() { "-".to_owned() } else { cleaners.join(",") },
             },

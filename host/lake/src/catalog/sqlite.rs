@@ -154,12 +154,13 @@ impl SqliteCatalog {
     fn write_metadata(&self, change: &TableChange) -> Result<Option<MetadataText>> {
         let location = change.metadata_location();
         let grown = match &change.base {
-            Base::New(_) => None,
-            Base::Existing(state) => self
+            // The text keeps the branches and tags that it has.
+            Base::Existing(state) if change.moves_main_alone() => self
                 .cache
                 .get(&state.metadata_location)
                 .and_then(|cached| cached.text)
                 .and_then(|text| text.with_snapshot(&state.metadata, &change.metadata)),
+            Base::New(_) | Base::Existing(_) => None,
         };
         let text = match grown {
             Some(text) => {
