@@ -1,6 +1,10 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
+mod upkeep;
+
 use std::path::PathBuf;
+
+pub use upkeep::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -168,13 +172,16 @@ pub struct QueryArguments {
     /// One SELECT, WITH or EXPLAIN over tables written as namespace.name
     #[arg(value_name = "SQL")]
     pub sql: String,
-    /// Read the tables as they were: "1 hour ago", 2024-01-31, "2024-01-31 18:30" (UTC), RFC 3339, or a snapshot id
+    /// Read the tables as they were: "1 hour ago", 2024-01-31, "2024-01-31 18:30" (UTC), RFC 3339, a snapshot id, or a branch or tag
     #[arg(long, value_name = "WHEN")]
     pub as_of: Option<String>,
     /// How rows are printed
     #[arg(long, value_enum, default_value_t)]
     pub format: RowFormat,
-    /// At most so many rows in a table, 0 for all [default: 100 on a terminal, else 10000]
+    /// Write the rows to a file instead
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// At most so many rows, 0 for all [default: as a table 100 on a terminal, else 10000; in other formats all]
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<usize>,
     /// Memory for sorts, joins and aggregates [default: 512MiB]
@@ -193,6 +200,10 @@ pub enum RowFormat {
     Json,
     /// One object a line
     Jsonl,
+    /// Needs --output or a pipe
+    Parquet,
+    /// Arrow IPC stream; needs --output or a pipe
+    Arrow,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +240,8 @@ pub enum TableCommand {
     Drop(TableDropArguments),
     /// Make a table the property of another load, such as one with other cleaners
     Adopt(TableAdoptArguments),
+    #[command(flatten)]
+    Upkeep(UpkeepCommand),
 }
 
 #[derive(Debug, Args)]
@@ -366,7 +379,7 @@ impl From<ReportFormat> for ErrorFormat {
 impl From<RowFormat> for ErrorFormat {
     fn from(format: RowFormat) -> Self {
         match format {
-            RowFormat::Table | RowFormat::Csv => Self::None,
+            RowFormat::Table | RowFormat::Csv | RowFormat::Parquet | RowFormat::Arrow => Self::None,
             RowFormat::Json => Self::Json,
             RowFormat::Jsonl => Self::JsonLine,
         }
@@ -385,6 +398,7 @@ impl Command {
             Self::Table(TableCommand::Show(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Drop(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
+            Self::Table(TableCommand::Upkeep(command)) => command.format().into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),
@@ -445,6 +459,14 @@ mod tests {
              --verify footer --metadata-columns --allow-empty --only-missing --keep-going --dry-run --memory 1GiB --format json",
             "lakehost run yellow_trips --day 2024-01-31",
             "lakehost query SELECT --as-of now --format jsonl --limit 0",
+            "lakehost query SELECT --as-of audit/1 --format parquet --output x.parquet",
+            "lakehost table files raw.t --as-of main --histogram --format json",
+            "lakehost table partitions raw.t",
+            "lakehost table refs raw.t",
+            "lakehost table history raw.t",
+            "lakehost table diff raw.t 1..2 --rows",
+            "lakehost table diff raw.t v1..main --rows 5 --format json",
+            "lakehost table provenance raw.t main",
             "lakehost init",
             "lakehost init --schema",
             "lakehost runs --format json",

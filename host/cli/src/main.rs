@@ -11,6 +11,7 @@
 mod append;
 mod approve;
 mod args;
+mod batches;
 mod commands;
 mod config;
 mod embedded;

@@ -21,7 +21,7 @@ pub enum Error {
     #[error("{message}")]
     Check { message: String, hint: Option<String> },
     /// A point in time that cannot be understood.
-    #[error("`{text}` is not a point in time or a snapshot id")]
+    #[error("`{text}` is not a point in time, a snapshot id or the name of a branch or tag")]
     AsOf { text: String },
     /// A table was found, but one of its files cannot be read.
     #[error("table {table} cannot be read")]
@@ -66,8 +66,8 @@ impl Diagnostic for Error {
             Self::Sql { hint, .. } | Self::Check { hint, .. } => hint.clone(),
             Self::NotAQuery { hint, .. } => Some(hint.clone()),
             Self::AsOf { .. } => Some(
-                "write it as 2024-01-31, \"2024-01-31 18:30\" (UTC), 2024-01-31T18:30:00+01:00, \"1 hour ago\", or a snapshot \
-                 id from `lakehost snapshots TABLE`"
+                "write it as 2024-01-31, \"2024-01-31 18:30\" (UTC), 2024-01-31T18:30:00+01:00, \"1 hour ago\", a snapshot id \
+                 from `lakehost snapshots TABLE`, or the name of a branch or tag"
                     .to_owned(),
             ),
             Self::Read { table, missing: true, .. } => Some(format!("`lakehost snapshots {table}` shows states that may still be whole")),

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
 mod checks;
+mod constants;
 mod error;
 mod identifiers;
 mod predicate;
@@ -16,6 +17,8 @@ mod refusal;
 mod scan;
 mod session;
 mod time_travel;
+#[cfg(test)]
+mod trap_tests;
 
 pub use checks::{Checked, run_checks};
 pub use error::Error;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+    CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -32,6 +32,9 @@ use crate::refusal;
 /// The catalog name under which every table can also be written in full: `lakehost.raw.green_trips`.
 const CATALOG: &str = "lakehost";
 
+/// What may stand behind a table's name.
+const METADATA_TABLES: &str = "$snapshots, $files, $partitions, $refs, $history, $manifests";
+
 /// A table to read, and which of its snapshots; `None` is the current one.
 #[derive(Debug)]
 pub struct OpenTable {
@@ -43,6 +46,11 @@ pub struct OpenTable {
 pub trait Tables {
     /// The table, `None` when there is none of that name.
     fn open(&self, name: &TableName) -> Result<Option<OpenTable>>;
+    /// The rows of a metadata table, such as `files` of a table: `"t$files"` in SQL. `None`: no such table, or none of that kind.
+    fn metadata(&self, name: &TableName, kind: &str) -> Result<Option<RecordBatch>> {
+        let _ = (name, kind);
+        Ok(None)
+    }
     /// All names, for advice when one is not found.
     fn names(&self) -> Result<Vec<TableName>>;
 }
@@ -137,12 +145,10 @@ impl<T: Tables> Session<T> {
         let mut columns = Vec::new();
         for reference in named {
             let name = self.resolve(&reference)?;
-            let Some(open) = self.tables.open(&name)? else {
-                return Err(self.unknown_table(&reference.to_string()).into());
+            let provider = match self.provider(&name)? {
+                Some(provider) => provider,
+                None => return Err(self.unknown_table(&reference.to_string()).into()),
             };
-            let table = self.on_own_threads(open.table)?;
-            let provider = SnapshotTable::try_new(&name.to_string(), table, open.snapshot_id)
-                .map_err(|error| Error::Read { table: name.to_string(), missing: true, cause: error.to_string() })?;
             columns.extend(provider.schema().fields().iter().map(|field| field.name().clone()));
             let schema = match catalog.schema(&name.namespace) {
                 Some(schema) => schema,
@@ -154,10 +160,26 @@ impl<T: Tables> Session<T> {
                     schema
                 }
             };
-            schema.register_table(name.name, Arc::new(provider)).map_err(|error| from_engine(&error, &[]))?;
+            schema.register_table(name.name, provider).map_err(|error| from_engine(&error, &[]))?;
         }
         context.register_catalog(CATALOG, catalog);
         Ok(columns)
+    }
+
+    /// The table, or the metadata table behind the last `$` of the name; `None`: there is neither.
+    fn provider(&self, name: &TableName) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(open) = self.tables.open(name)? {
+            let table = self.on_own_threads(open.table)?;
+            let provider = SnapshotTable::try_new(&name.to_string(), table, open.snapshot_id)
+                .map_err(|error| Error::Read { table: name.to_string(), missing: true, cause: error.to_string() })?;
+            return Ok(Some(Arc::new(provider)));
+        }
+        let Some((table, kind)) = name.name.rsplit_once('$') else { return Ok(None) };
+        let table = TableName { namespace: name.namespace.clone(), name: table.to_owned() };
+        let Some(batch) = self.tables.metadata(&table, kind)? else { return Ok(None) };
+        let provider =
+            MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(|error| from_engine(&error, &[]))?;
+        Ok(Some(Arc::new(provider)))
     }
 
     fn resolve(&self, reference: &TableReference) -> Result<TableName> {
@@ -176,6 +198,13 @@ impl<T: Tables> Session<T> {
 
     fn unknown_table(&self, wanted: &str) -> Error {
         let known: Vec<TableName> = self.tables.names().unwrap_or_default();
+        // What stands behind the `$` may be all that is wrong.
+        if let Some((table, _)) = wanted.rsplit_once('$')
+            && known.iter().any(|name| name.to_string() == table || format!("{CATALOG}.{name}") == table)
+        {
+            let message = format!("no metadata table `{wanted}`");
+            return Error::Sql { message, hint: Some(format!("there are: {METADATA_TABLES}")) };
+        }
         let bare = wanted.rsplit('.').next().unwrap_or(wanted);
         let same_name = known.iter().find(|name| name.name == bare).map(sql_name);
         let written: Vec<String> = known.iter().map(sql_name).collect();

@@ -11,13 +11,15 @@ pub mod run;
 pub mod runs;
 pub mod snapshots;
 pub mod table;
+pub mod table_diff;
+pub mod table_files;
 
 use std::io::{self, Write};
 
 use lakehost_pipeline::{ErrorReport, Fault};
 use serde_json::{Value, json};
 
-use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand};
+use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand, UpkeepCommand};
 use crate::error::Error;
 
 /// Does what the command line says.
@@ -32,11 +34,23 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Table(TableCommand::List(arguments)) => table::list(arguments),
         Command::Table(TableCommand::Show(arguments)) => table::show(arguments),
         Command::Table(TableCommand::Drop(arguments)) => table::drop(arguments),
+        Command::Table(TableCommand::Upkeep(command)) => upkeep(command),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
+    }
+}
+
+fn upkeep(command: &UpkeepCommand) -> Result<u8, Fault> {
+    match command {
+        UpkeepCommand::Files(arguments) => table_files::files(arguments),
+        UpkeepCommand::Partitions(arguments) => table_files::partitions(arguments),
+        UpkeepCommand::Refs(arguments) => table_files::refs(arguments),
+        UpkeepCommand::History(arguments) => table_files::history(arguments),
+        UpkeepCommand::Diff(arguments) => table_diff::diff(arguments),
+        UpkeepCommand::Provenance(arguments) => table_diff::provenance(arguments),
     }
 }
 
