@@ -81,6 +81,10 @@ impl<T: Tables> Tables for Beside<'_, T> {
         self.tables.open(name)
     }
 
+    fn metadata(&self, name: &TableName, kind: &str) -> Result<Option<RecordBatch>> {
+        self.tables.metadata(name, kind)
+    }
+
     fn names(&self) -> Result<Vec<TableName>> {
         self.tables.names()
     }
