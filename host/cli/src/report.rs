@@ -129,24 +129,9 @@ pub fn add_process_cpu(report: &mut RunReport, windows: &[f64]) {
 
 /// The report of a run that failed before its first window.
 pub fn failed(run_id: &str, pipeline: Option<&str>, fault: &Fault) -> RunReport {
-    let totals = WindowReport {
-        window: None,
-        status: Status::Failed,
-        error: Some(ErrorReport::from(fault)),
-        note: None,
-        rows_read: 0,
-        rows_written: 0,
-        rows_rejected: Default::default(),
-        bytes: 0,
-        files: 0,
-        path: None,
-        snapshot_id: None,
-        load_id: None,
-        seconds: Default::default(),
-        cpu_seconds: Default::default(),
-        peak_rss_bytes: memory::peak_rss_bytes(),
-        fault: None,
-    };
+    let mut totals = WindowReport::new(None, Status::Failed);
+    totals.error = Some(ErrorReport::from(fault));
+    totals.peak_rss_bytes = memory::peak_rss_bytes();
     RunReport {
         run_id: run_id.to_owned(),
         pipeline: pipeline.map(str::to_owned),

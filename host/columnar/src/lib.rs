@@ -50,4 +50,4 @@ pub use output::{
     Constant, FileSink, OutputSchema, PartitionField, PartitionValue, SinkFactory, Transform, WriteOptions, WrittenFile,
 };
 pub use steps::{BatchSource, BoxError, RowStep};
-pub use transcode::{Outcome, Path, Rows, Transcoder};
+pub use transcode::{Outcome, Path, RejectSink, Rows, Transcoder};

@@ -17,7 +17,7 @@ mod summary;
 
 pub use action::{Action, Added, Delta, Kept, NewSnapshot, On, Parent, RefChange, Removal, Step};
 pub use build::shaped;
-pub use conflict::changed;
+pub use conflict::{any, changed};
 pub use landed::{Landed, Verdict, landed};
 pub use load_action::LoadAction;
 pub use manifests::{Manifests, is_live};

@@ -101,6 +101,18 @@ pub enum Error {
         /// What the table has; `None`: no such column.
         found: Option<String>,
     },
+    /// `LH0405`
+    #[error("column {column} of {file} does not fit table {table}")]
+    Drift {
+        table: TableName,
+        column: String,
+        /// Where it came from.
+        file: String,
+        found: String,
+        /// What the table has; `None`: no such column.
+        wanted: Option<String>,
+        why: String,
+    },
     /// `LH0403`
     #[error("rows of the load into {table} are not accounted for")]
     Balance { table: TableName, detail: String },
@@ -237,6 +249,7 @@ impl Diagnostic for Error {
             Self::OutcomeUnknown { .. } => codes::COMMIT_UNKNOWN,
             Self::Owner { .. } => codes::TABLE_OWNER,
             Self::Schema { .. } => codes::DATA_SCHEMA,
+            Self::Drift { .. } => codes::DATA_CONTRACT,
             Self::Balance { .. } => codes::DATA_BALANCE,
             Self::NoSnapshot { .. } => codes::USAGE,
             Self::Reference { .. } => codes::REFERENCE,
@@ -272,6 +285,9 @@ impl Diagnostic for Error {
             | Self::Balance { table, .. } => vec![pair("table", table)],
             Self::OutcomeUnknown { table, run_id, .. } => vec![pair("table", table), pair("run", run_id)],
             Self::Schema { table, column, .. } => vec![pair("table", table), pair("column", column)],
+            Self::Drift { table, column, file, .. } => {
+                vec![pair("table", table), pair("column", column), pair("file", file)]
+            }
             Self::Setting { what, .. } => vec![pair("setting", what)],
             Self::Partition { column, .. } => vec![pair("column", column)],
             Self::ReadOnly { .. } => Vec::new(),
@@ -294,6 +310,10 @@ impl Diagnostic for Error {
             Self::Owner { property, found, wanted, .. } => Some(match found {
                 Some(found) => format!("its {property} is `{found}`, this load has `{wanted}`"),
                 None => format!("it has no {property}, this load has `{wanted}`"),
+            }),
+            Self::Drift { found, wanted, why, .. } => Some(match wanted {
+                Some(wanted) => format!("the file has {found}, the table has {wanted}: {why}"),
+                None => format!("the file has {found}, the table has no such column: {why}"),
             }),
             Self::Schema { wanted, found, .. } => Some(match found {
                 Some(found) => format!("the load brings {wanted}, the table has {found}"),
@@ -326,6 +346,9 @@ impl Diagnostic for Error {
             }
             Self::Owner { .. } => Some("`--table NAMESPACE.OTHER` loads into another table".to_owned()),
             Self::Schema { .. } => Some("`--table NAMESPACE.NAME` loads into a new table with these columns".to_owned()),
+            Self::Drift { column, .. } => Some(format!(
+                "`rename` says which column it is; `schema = \"discard_value\"` under columns.{column} leaves it out"
+            )),
             Self::NoSnapshot { table, .. } => Some(format!("`lakehost snapshots {table}` lists them")),
             _ => match self.code() {
                 codes::MACHINE_DISK => {

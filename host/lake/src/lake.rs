@@ -20,10 +20,9 @@ use crate::intent::Intent;
 use crate::layout;
 use crate::load::LakeLoad;
 use crate::loaded::{self, Found};
-use crate::location::{Warehouse, check_run_id, data_folder};
+use crate::location::{Warehouse, check_run_id};
 use crate::plan::Plan;
 use crate::process::Process;
-use crate::properties;
 use crate::resolve::{self, Ask, Resolution, Resolved};
 use crate::schema;
 use crate::store::{LocalStore, Store};
@@ -196,21 +195,7 @@ impl IcebergLake {
             self.core.catalog.load(&target.table).await
         })?;
         let plan = Plan::new(target, state, &self.core.warehouse.table(&target.table))?;
-        let state = plan.state();
-        let intent = Intent {
-            version: Intent::VERSION,
-            run_id: run_id.to_owned(),
-            namespace: target.table.namespace.clone(),
-            table: target.table.name.clone(),
-            location: plan.location().to_owned(),
-            data_folder: data_folder(plan.location(), target.window.as_ref()),
-            window: properties::key_of(target),
-            snapshot_id: new_snapshot_id(state),
-            base_uuid: state.map(|state| state.metadata.uuid()),
-            base_snapshot_id: state.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id()),
-            process: self.core.process.clone(),
-            started_ms: (self.core.clock)(),
-        };
+        let intent = Intent::new(&self.core, target, &plan, run_id);
         Ok(LakeLoad::new(Arc::clone(&self.core), target.clone(), plan, intent))
     }
 

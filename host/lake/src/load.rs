@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use lakehost_columnar::{PartitionField, SinkFactory};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::{CommitRequest, Committed, Load, Staged, TableName, Target};
+use lakehost_pipeline::ports::{CommitRequest, Committed, Load, RejectWriter, Staged, TableName, Target};
 
 use crate::commit::{Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
 use crate::core::Core;
@@ -15,6 +15,7 @@ use crate::fail_point;
 use crate::intent::Intent;
 use crate::plan::Plan;
 use crate::refs;
+use crate::rejects::Rejects;
 use crate::run_files::RunFiles;
 
 /// A load that has begun.
@@ -24,6 +25,8 @@ pub struct LakeLoad {
     target: Target,
     plan: Plan,
     files: Arc<RunFiles>,
+    /// The part in the table of rejected rows.
+    rejects: Option<Rejects>,
     /// Manifests of the last rehearsal.
     rehearsed: Vec<String>,
     /// Nothing is left to tidy up.
@@ -33,36 +36,30 @@ pub struct LakeLoad {
 impl LakeLoad {
     pub(crate) fn new(core: Arc<Core>, target: Target, plan: Plan, intent: Intent) -> Self {
         let files = RunFiles::new(Arc::clone(&core), intent);
-        Self { core, target, plan, files: Arc::new(files), rehearsed: Vec::new(), settled: false }
+        Self { core, target, plan, files: Arc::new(files), rejects: None, rehearsed: Vec::new(), settled: false }
     }
 
     fn try_commit(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Committed> {
-        let snapshot_id = self.files.intent.snapshot_id;
-        let ended = match self.ready(request) {
-            Ok(()) => self.land(request, branch),
+        let ended = match self.ready(request).and_then(|()| self.ready_rejects(request, branch)) {
+            Ok(rejected) => self.land(request, rejected.as_ref(), branch),
             Err(error) => Ended { result: Err(error), stray: false },
         };
         // A killed process tidies nothing up, and an unknown outcome must keep everything.
         self.settled = ended.keeps_files();
-        let landing = match ended.result {
-            Ok(landings) => landings.first().copied().unwrap_or(Landing::Nothing),
-            Err(error) => {
-                if ended.stray && !keeps_files(&error) {
-                    // Certain as things are. Should the table go back to where it was, a request that is still on its way could yet land.
-                    self.files.intent.remove(&self.core);
-                }
-                return Err(error);
-            }
-        };
-        let attempts = match landing {
-            Landing::Landed { requests, .. } => requests,
-            Landing::Nothing => return Err(Error::Internal(format!("a load of {} did nothing", self.target.table))),
-            Landing::AlreadyLoaded { snapshot_id } => {
-                if ended.stray {
-                    self.files.intent.remove(&self.core);
-                }
+        if ended.stray && !ended.result.as_ref().is_err_and(keeps_files) {
+            // Certain as things are; but should the table go back to where it was, a request that is still on its way could yet land.
+            self.files.settle();
+            self.rejects.iter().for_each(|rejects| rejects.files.settle());
+        }
+        let landings = ended.result?;
+        let attempts = match landings.first() {
+            Some(Landing::Landed { requests, .. }) => *requests,
+            Some(Landing::AlreadyLoaded { snapshot_id }) => {
                 self.discard();
-                return Ok(Committed::AlreadyLoaded { snapshot_id });
+                return Ok(Committed::AlreadyLoaded { snapshot_id: *snapshot_id });
+            }
+            Some(Landing::Nothing) | None => {
+                return Err(Error::Internal(format!("a load of {} did nothing", self.target.table)));
             }
         };
         self.settled = true;
@@ -70,8 +67,43 @@ impl LakeLoad {
         let kept: HashSet<&str> = request.files.iter().map(|file| file.location.as_str()).collect();
         self.core.forget(self.files.created().into_iter().filter(|location| !kept.contains(location.as_str())));
         self.core.forget(std::mem::take(&mut self.rehearsed));
-        self.files.intent.remove(&self.core);
-        Ok(Committed::Landed { snapshot_id, attempts })
+        self.files.settle();
+        if let Some(rejects) = &self.rejects {
+            match landings.get(1) {
+                Some(Landing::Landed { .. }) => rejects.files.settle(),
+                // Already there by another run, or left out.
+                _ => rejects.discard(),
+            }
+        }
+        Ok(Committed::Landed { snapshot_id: self.files.intent.snapshot_id, attempts })
+    }
+
+    /// The commit of the rejected rows that goes with that of the load.
+    fn ready_rejects(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Option<CommitRequest>> {
+        if branch.is_some() {
+            // They are those of the load that counts, which this one is not.
+            if let Some(rejects) = self.rejects.take() {
+                rejects.discard();
+            }
+            return Ok(None);
+        }
+        if self.rejects.is_none() {
+            self.rejects = match Rejects::clear(&self.core, &self.target, &request.run_id) {
+                Ok(rejects) => rejects,
+                Err(error) => {
+                    // Readers go by the load id, so rows that stay behind mislead nobody.
+                    tracing::warn!(table = %self.target.table, %error, "rejected rows of an earlier load are left");
+                    None
+                }
+            };
+        }
+        let Some(rejects) = &self.rejects else { return Ok(None) };
+        let rejected = rejects.request(request)?;
+        if !rejected.files.is_empty() {
+            let folder = &rejects.files.intent.data_folder;
+            self.core.store.settle(folder).map_err(Error::store("sync", folder))?;
+        }
+        Ok(Some(rejected))
     }
 
     /// The request is about this run's files, and every row is accounted for. Its files and their names are durable when this returns.
@@ -110,10 +142,23 @@ impl LakeLoad {
         LoadAction { target: &self.target, plan: &self.plan, request, branch, optional: false }
     }
 
-    fn land(&self, request: &CommitRequest, branch: Option<&str>) -> Ended {
-        let action = self.action(request, branch);
-        let ids = [self.files.intent.snapshot_id];
-        self.core.block_on(land(&self.core, &[&action], &request.run_id, &ids))
+    fn land(&self, request: &CommitRequest, rejected: Option<&CommitRequest>, branch: Option<&str>) -> Ended {
+        let main = self.action(request, branch);
+        let main_id = self.files.intent.snapshot_id;
+        match (&self.rejects, rejected) {
+            (Some(rejects), Some(rejected)) => {
+                let beside = LoadAction {
+                    target: &rejects.target,
+                    plan: &rejects.plan,
+                    request: rejected,
+                    branch: None,
+                    optional: true,
+                };
+                let ids = [main_id, rejects.files.intent.snapshot_id];
+                self.core.block_on(land(&self.core, &[&main, &beside], &request.run_id, &ids))
+            }
+            _ => self.core.block_on(land(&self.core, &[&main], &request.run_id, &[main_id])),
+        }
     }
 
     fn try_prepare(&mut self, request: &CommitRequest) -> Result<Staged> {
@@ -135,10 +180,10 @@ impl LakeLoad {
     /// Deletes everything that this run wrote.
     fn discard(&mut self) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.core.forget(self.files.created());
             self.core.forget(std::mem::take(&mut self.rehearsed));
-            if self.files.is_recorded() {
-                self.files.intent.remove(&self.core);
+            self.files.discard();
+            if let Some(rejects) = &self.rejects {
+                rejects.discard();
             }
         }
     }
@@ -155,6 +200,19 @@ impl Load for LakeLoad {
 
     fn sinks(&self) -> Arc<dyn SinkFactory> {
         Arc::clone(&self.files) as Arc<dyn SinkFactory>
+    }
+
+    fn evolve(&mut self, found: &Schema, file: &str) -> Result<(), Fault> {
+        self.plan = self.plan.evolve(&self.target, found, file)?;
+        Ok(())
+    }
+
+    fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
+        let rejects = match &mut self.rejects {
+            Some(rejects) => rejects,
+            none => none.insert(Rejects::begin(&self.core, &self.target, &self.files.intent.run_id)?),
+        };
+        Ok(rejects.writer())
     }
 
     fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {

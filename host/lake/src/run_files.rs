@@ -45,6 +45,19 @@ impl RunFiles {
 }
 
 impl RunFiles {
+    /// Deletes every file that was begun, and the record.
+    pub fn discard(&self) {
+        self.core.forget(self.created());
+        self.settle();
+    }
+
+    /// Removes the record: the outcome is certain.
+    pub fn settle(&self) {
+        if self.is_recorded() {
+            self.intent.remove(&self.core);
+        }
+    }
+
     /// Whether the record was written.
     pub fn is_recorded(&self) -> bool {
         *self.recorded.lock().unwrap_or_else(PoisonError::into_inner)

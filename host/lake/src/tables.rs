@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::history::{SnapshotInfo, snapshots};
 use crate::lake::IcebergLake;
 use crate::properties;
+use crate::rejects;
 
 /// One line of `table list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +160,12 @@ impl IcebergLake {
     /// Makes a table the property of another load.
     pub fn adopt(&self, name: &TableName, owner: &Owner) -> Result<()> {
         let action = Adopt { table: name, owner };
-        self.act(&action, "adopt").map(|_| ())
+        self.act(&action, "adopt")?;
+        // Its rejected rows go with it.
+        match self.core.block_on(rejects::table_of(&self.core, name))? {
+            Some(beside) => self.act(&Adopt { table: &beside.name, owner }, "adopt").map(|_| ()),
+            None => Ok(()),
+        }
     }
 }
 

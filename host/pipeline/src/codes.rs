@@ -39,6 +39,8 @@ codes! {
     DATA_EMPTY = "LH0402", "a window that should have rows has none";
     DATA_BALANCE = "LH0403", "rows are not accounted for";
     DATA_REJECTED = "LH0404", "more rows were rejected than the pipeline allows";
+    DATA_CONTRACT = "LH0405", "a column changed and the contract forbids it";
+    DATA_CHECK = "LH0406", "a check failed; nothing was published";
     STORE_IO = "LH0501", "the warehouse cannot be read or written";
     STORE_MISSING = "LH0502", "a file of the table is missing or damaged";
     CATALOG_IO = "LH0601", "the catalog cannot be read or written";

@@ -9,12 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{FieldRef, SchemaRef};
+use arrow_schema::{FieldRef, Schema, SchemaRef};
 use lakehost_columnar::{PartitionField, Rows, SinkFactory, WrittenFile};
 use serde::{Deserialize, Serialize};
 
+use crate::checks::{Check, CheckOutcome};
+use crate::contract::Contract;
 use crate::diagnostic::Fault;
-use crate::error::Error;
 use crate::window::{Granularity, Window};
 
 /// A plugin as it is recorded: name and version by its own word, digest by ours.
@@ -196,6 +197,10 @@ pub struct Target {
     pub window: Option<Window>,
     pub mode: WriteMode,
     pub owner: Owner,
+    /// What upstream may change.
+    pub contract: Contract,
+    /// Columns that the pipeline names anew: (new, old). They keep their field ids.
+    pub renames: Vec<(String, String)>,
 }
 
 /// A table as it stands.
@@ -244,6 +249,12 @@ pub struct CommitRequest {
     pub rows_read: u64,
     pub rows_written: u64,
     pub rows_rejected: u64,
+    /// Rejected rows by rule; their sum is `rows_rejected`.
+    pub rejected_by: BTreeMap<String, u64>,
+    /// Values that the contract took out of kept rows, by column.
+    pub values_discarded: BTreeMap<String, u64>,
+    /// What the checks found; empty: there were none, or they have not run yet.
+    pub checks: Vec<CheckOutcome>,
     pub files: Vec<WrittenFile>,
 }
 
@@ -256,19 +267,28 @@ pub enum Committed {
     AlreadyLoaded { snapshot_id: i64 },
 }
 
-/// A snapshot that is ready and not committed.
+/// A snapshot that is written but not in the catalog: checks read it before anybody else can.
 #[derive(Clone)]
 pub struct Staged {
     pub table: TableName,
     pub snapshot_id: i64,
-    /// The lake's own view of it, for those who know the lake.
+    /// The lake's own view of it, for the [`Checker`] that knows that lake.
     pub handle: Arc<dyn Any + Send + Sync>,
 }
 
-/// Takes rejected rows.
+/// Where rejected rows go.
 pub trait RejectWriter: Send + Sync {
-    /// Batches of [`rejects::schema`](crate::rejects::schema), from any thread.
+    /// Takes rows of [`rejects::schema`](crate::rejects::schema).
     fn write(&self, batch: &RecordBatch) -> Result<(), Fault>;
+}
+
+/// Looks at staged rows.
+pub trait Checker: Send + Sync {
+    /// One outcome for each check, in order.
+    ///
+    /// # Errors
+    /// A check that cannot be made: a statement that is wrong, a table that cannot be read. Rows that do not pass are no error.
+    fn check(&self, staged: &Staged, window: Option<&Window>, checks: &[Check]) -> Result<Vec<CheckOutcome>, Fault>;
 }
 
 /// The tables.
@@ -299,21 +319,34 @@ pub trait Load: Send {
     fn partition(&self) -> &[PartitionField];
     /// Where new data files go.
     fn sinks(&self) -> Arc<dyn SinkFactory>;
-    /// What `commit` would make of the table, made and shown to nobody: for checks. May be called again; the files of the request are final.
-    fn prepare(&mut self, _request: &CommitRequest) -> Result<Staged, Fault> {
-        Err(Error::Unable { what: "prepare a commit" }.into())
+    /// A split brings these columns. Those that the table lacks are added and narrower ones widened, where the contract says `evolve`; its own
+    /// data files from now on have the new [`Load::schema`]. Called only between splits.
+    ///
+    /// # Errors
+    /// LH0405 with both types and the file, for a change that is not allowed or would lose something.
+    fn evolve(&mut self, found: &Schema, file: &str) -> Result<(), Fault> {
+        let _ = found;
+        Err(unable(format!("{file} has columns that the table lacks, and this lake cannot change a table's columns")))
     }
-    /// Where rejected rows go: [`rejects::schema`](crate::rejects::schema). They are committed with the load, in place of those of its window.
+    /// Where this load's rejected rows go: the table beside it, made on first use, published together with it.
     fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
-        Err(Error::Unable { what: "keep rejected rows" }.into())
+        Err(unable("this lake keeps no rejected rows".to_owned()))
     }
-    /// The commit on a branch of its own, which `publish` can bring to `main` later: `main` is untouched, and the window does not count as
-    /// loaded. The snapshot's id.
-    fn quarantine(self: Box<Self>, _request: CommitRequest, _branch: &str) -> Result<i64, Fault> {
-        Err(Error::Unable { what: "commit to a branch" }.into())
+    /// Writes the snapshot without publishing it, for checks to read. May be called again with the same files.
+    fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {
+        Err(unable(format!("this lake cannot show the load {} before it is published", request.load_id)))
+    }
+    /// Publishes nothing: the snapshot goes to the branch `branch`, made for it, where people can look at what the checks found.
+    fn quarantine(self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
+        Err(unable(format!("this lake has no branch {branch} to keep the load {} on", request.load_id)))
     }
     /// One snapshot, exactly once.
     fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault>;
     /// Deletes what was written; the table was never touched.
     fn abandon(self: Box<Self>);
+}
+
+/// What a lake answers that lacks an ability.
+fn unable(detail: String) -> Fault {
+    crate::Error::LakeUnable { detail }.into()
 }

@@ -142,7 +142,7 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
         warnings.extend(appending(&plan, &mut source, &cleaners, lake)?);
     }
     let progress = Progress::new(plan.windows.len(), stop, Arc::clone(&plugins.ledger));
-    let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress };
+    let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress, checks: None };
     let mut report = progress.shown_while(|| lakehost_pipeline::run(&plan, ports))?;
     report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
     let unkept = if plan.dry_run { None } else { keep(&request, &report, &warnings, &plugins)? };
@@ -297,6 +297,10 @@ fn plan(
         keep_going: arguments.keep_going,
         force: arguments.force,
         dry_run: arguments.dry_run,
+        contract: request.contract.clone(),
+        renames: request.renames.clone(),
+        checks: request.checks.clone(),
+        quarantine: request.quarantine,
         max_rejected: request.max_rejected,
         memory_bytes: request.place.memory_bytes,
         threads: std::thread::available_parallelism().map_or(1, usize::from),

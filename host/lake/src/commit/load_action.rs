@@ -45,6 +45,7 @@ impl Action for LoadAction<'_> {
         let files = data_files(&self.target.table, &plan.metadata, plan.window.as_ref(), &self.request.files)?;
         let key = properties::key_of(self.target);
         let mut delta = Delta::on(plan.base.clone());
+        delta.schema = plan.new_schema.clone();
         delta.spec = plan.new_spec.clone();
         delta.snapshot = Some(NewSnapshot {
             branch: self.branch.unwrap_or(MAIN_BRANCH).to_owned(),
@@ -95,7 +96,10 @@ impl LoadAction<'_> {
                 hint: Some("run the same command again to make it anew".to_owned()),
             });
         };
-        let plan = Plan::new(self.target, Some(head.clone()), self.plan.location())?;
+        let mut plan = Plan::new(self.target, Some(head.clone()), self.plan.location())?;
+        for (found, file) in &self.plan.evolved {
+            plan = plan.evolve(self.target, found, file)?;
+        }
         self.plan.carries_over(&plan, table)?;
         if conflict::changed(table, on.manifests, &plan.removal, base.and_then(TableState::main), head).await? {
             return Err(Error::Conflict {

@@ -38,6 +38,17 @@ pub fn of_load(request: &CommitRequest, target: &Target, key: &str) -> Vec<(Stri
     if let Some(pipeline) = &request.pipeline {
         pairs.push(("pipeline", pipeline.clone()));
     }
+    for (name, counts) in [("rejected-by", &request.rejected_by), ("values-discarded", &request.values_discarded)] {
+        if !counts.is_empty() {
+            pairs.push((name, serde_json::to_string(counts).unwrap_or_default()));
+        }
+    }
+    if !request.checks.is_empty() {
+        let passed = request.checks.iter().filter(|check| check.passed()).count();
+        let failed = request.checks.iter().filter(|check| check.stops()).count();
+        let warned = request.checks.len() - passed - failed;
+        pairs.push(("checks", format!("{passed} passed, {warned} warned, {failed} failed")));
+    }
     let plugins: Vec<String> = request.plugins.iter().map(|plugin| format!("{plugin}={}", plugin.sha256)).collect();
     pairs.push(("plugins", plugins.join(",")));
     let used: usize = pairs.iter().map(|(name, value)| PREFIX.len() + name.len() + value.len()).sum();
@@ -282,6 +293,9 @@ mod tests {
             rows_read: 10,
             rows_written: 9,
             rows_rejected: 1,
+            rejected_by: Default::default(),
+            values_discarded: Default::default(),
+            checks: Vec::new(),
             files: Vec::new(),
         }
     }
@@ -294,6 +308,8 @@ mod tests {
             window: None,
             mode: WriteMode::Append,
             owner: Owner { owner: "o".into(), granularity: lakehost_pipeline::Granularity::None, cleaners: "-".into() },
+            contract: Default::default(),
+            renames: Vec::new(),
         };
         of_load(request, &target, "o:all")
     }

@@ -160,6 +160,8 @@ impl Job {
                 window: Some(month(label)),
                 mode: WriteMode::ReplaceWindow,
                 owner: Owner { owner: "tlc/trips".into(), granularity: Granularity::Month, cleaners: "-".into() },
+                contract: Default::default(),
+                renames: Vec::new(),
             },
             load_id: format!("load-{run}"),
             run_id: format!("run-{run}"),
@@ -188,21 +190,32 @@ impl Job {
 
     /// The same, with the milliseconds of the commit alone.
     pub fn finish_timed(&self, load: Box<dyn Load>, commit_ms: &mut f64) -> Result<Committed, Fault> {
+        let Some(request) = self.request(load.as_ref()) else {
+            std::mem::forget(load);
+            return Err(crate::Error::FailPoint("file").into());
+        };
+        let start = std::time::Instant::now();
+        let ended = load.commit(request);
+        *commit_ms = start.elapsed().as_secs_f64() * 1e3;
+        ended
+    }
+
+    /// Writes the files; what the commit is told. `None`: the process stopped at a fail point.
+    pub fn request(&self, load: &dyn Load) -> Option<CommitRequest> {
         let partitioned = !load.partition().is_empty();
         let mut files = Vec::new();
         for ids in &self.files {
-            match write(load.as_ref(), self.target.window.as_ref(), ids, partitioned) {
+            match write(load, self.target.window.as_ref(), ids, partitioned) {
                 Ok(file) => files.push(file),
                 Err(error) => {
                     // What a killed process would not do: the lake is told by the error that it may not.
                     assert!(error.to_string().contains("fail point"), "{error}");
-                    std::mem::forget(load);
-                    return Err(crate::Error::FailPoint("file").into());
+                    return None;
                 }
             }
         }
         let rows = files.iter().map(|file| file.rows).sum::<u64>();
-        let request = CommitRequest {
+        Some(CommitRequest {
             load_id: self.load_id.clone(),
             run_id: self.run_id.clone(),
             pipeline: None,
@@ -219,12 +232,11 @@ impl Job {
             rows_read: rows + 1,
             rows_written: rows,
             rows_rejected: 1,
+            rejected_by: [("rule".to_owned(), 1)].into(),
+            values_discarded: Default::default(),
+            checks: Vec::new(),
             files,
-        };
-        let start = std::time::Instant::now();
-        let ended = load.commit(request);
-        *commit_ms = start.elapsed().as_secs_f64() * 1e3;
-        ended
+        })
     }
 
     pub fn run(&self, lake: &IcebergLake) -> Result<Committed, Fault> {
@@ -282,7 +294,11 @@ fn write(load: &dyn Load, window: Option<&Window>, ids: &[i64], partitioned: boo
 
 /// Window label by month start, and how many rows a scan of the present table finds there; ids must not repeat.
 pub fn rows(world: &World, lake: &IcebergLake) -> BTreeMap<String, usize> {
-    let opened = lake.open_table(&table()).unwrap();
+    rows_of(world, &lake.open_table(&table()).unwrap())
+}
+
+/// The same of a table at hand.
+pub fn rows_of(world: &World, opened: &iceberg::table::Table) -> BTreeMap<String, usize> {
     let batches: Vec<RecordBatch> = world
         .runtime
         .block_on(async { opened.scan().select(["id", WINDOW_COLUMN]).build()?.to_arrow().await?.try_collect().await })
