@@ -116,7 +116,7 @@ pub fn rewrite(
     };
     let transcode = |rows: Box<dyn BatchSource>| {
         let transcoder =
-            Transcoder { output: &output, options: &write, step: None, sinks, observer, path: Path::Arrow };
+            Transcoder { output: &output, options: &write, step: None, rejects: None, sinks, observer, path: Path::Arrow };
         transcoder.run(Rows::Batches(rows)).map_err(failed)
     };
     let Some(keys) = &options.sort else { return Ok(transcode(Box::new(batches))?.files) };
