@@ -1,10 +1,12 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
 mod upkeep;
+mod versions;
 
 use std::path::PathBuf;
 
 pub use upkeep::*;
+pub use versions::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -242,6 +244,8 @@ pub enum TableCommand {
     Adopt(TableAdoptArguments),
     #[command(flatten)]
     Upkeep(UpkeepCommand),
+    #[command(flatten)]
+    Version(VersionCommand),
 }
 
 #[derive(Debug, Args)]
@@ -399,6 +403,7 @@ impl Command {
             Self::Table(TableCommand::Drop(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Upkeep(command)) => command.format().into(),
+            Self::Table(TableCommand::Version(command)) => command.format().into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),
@@ -460,18 +465,12 @@ mod tests {
             "lakehost run yellow_trips --day 2024-01-31",
             "lakehost query SELECT --as-of now --format jsonl --limit 0",
             "lakehost query SELECT --as-of audit/1 --format parquet --output x.parquet",
-            "lakehost table files raw.t --as-of main --histogram --format json",
-            "lakehost table partitions raw.t",
-            "lakehost table refs raw.t",
-            "lakehost table history raw.t",
-            "lakehost table diff raw.t 1..2 --rows",
-            "lakehost table diff raw.t v1..main --rows 5 --format json",
-            "lakehost table provenance raw.t main",
-            "lakehost table compact raw.t --window 2024-01 --target-size 128MiB --sort-by a,b --dry-run",
-            "lakehost table expire raw.t --older-than 10d --keep 3 --dry-run --format json",
-            "lakehost table orphans",
-            "lakehost table orphans raw.t --older-than 1h --allow-younger-than-72h --delete",
-            "lakehost table rewrite-manifests raw.t",
+            "lakehost table rollback raw.t 17 --yes",
+            "lakehost table tag raw.t v1 --at 2024-01-31 --keep 30days",
+            "lakehost table tag raw.t v1 --drop",
+            "lakehost table branch raw.t trial",
+            "lakehost table publish raw.t audit/1 --unchecked --format json",
+            "lakehost table discard raw.t audit/1 --yes",
             "lakehost init",
             "lakehost init --schema",
             "lakehost runs --format json",

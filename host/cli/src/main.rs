@@ -12,6 +12,7 @@ mod append;
 mod approve;
 mod args;
 mod batches;
+mod checker;
 mod commands;
 mod config;
 mod embedded;

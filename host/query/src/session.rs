@@ -7,6 +7,7 @@ use arrow_schema::SchemaRef;
 use datafusion::catalog::{
     CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
+use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
@@ -106,6 +107,23 @@ impl<T: Tables> Session<T> {
         })?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
         Ok(Rows { schema, stream, columns, runtime: Arc::clone(&self.runtime) })
+    }
+
+    /// The named tables as frames of one context, for queries that are built rather than written.
+    pub(crate) fn frames(&self, names: &[&TableName]) -> Result<Vec<DataFrame>> {
+        let context = self.context()?;
+        let reference = |name: &&TableName| TableReference::partial(name.namespace.as_str(), name.name.as_str());
+        let mut distinct: Vec<&TableName> = names.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        self.register(&context, distinct.iter().map(reference).collect())?;
+        let frames = names.iter().map(|name| self.runtime.block_on(context.table(reference(name))));
+        frames.map(|frame| frame.map_err(|error| from_engine(&error, &[]).into())).collect()
+    }
+
+    /// Waits for work on this session's threads.
+    pub(crate) fn block_on<F: Future>(&self, work: F) -> F::Output {
+        self.runtime.block_on(work)
     }
 
     fn context(&self) -> Result<SessionContext> {
@@ -233,7 +251,7 @@ async fn plan(context: &SessionContext, statement: Statement) -> std::result::Re
     Ok(plan)
 }
 
-fn sql_name(name: &TableName) -> String {
+pub(crate) fn sql_name(name: &TableName) -> String {
     format!("{}.{}", quoted(&name.namespace), quoted(&name.name))
 }
 

@@ -181,3 +181,35 @@ pub struct OrphansArguments {
     #[command(flatten)]
     pub place: Place,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::Arguments;
+
+    #[test]
+    fn the_contract_parses() {
+        let lines = [
+            "lakehost table files raw.t --as-of main --histogram --format json",
+            "lakehost table partitions raw.t",
+            "lakehost table refs raw.t",
+            "lakehost table history raw.t",
+            "lakehost table diff raw.t 1..2 --rows",
+            "lakehost table diff raw.t v1..main --rows 5 --format json",
+            "lakehost table provenance raw.t main",
+            "lakehost table compact raw.t --window 2024-01 --target-size 128MiB --sort-by a,b --dry-run",
+            "lakehost table expire raw.t --older-than 10d --keep 3 --dry-run --format json",
+            "lakehost table orphans",
+            "lakehost table orphans raw.t --older-than 1h --allow-younger-than-72h --delete",
+            "lakehost table rewrite-manifests raw.t",
+        ];
+        for line in lines {
+            let parsed = Arguments::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        for line in ["lakehost table diff raw.t", "lakehost table expire", "lakehost table compact raw.t --keep 3"] {
+            assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

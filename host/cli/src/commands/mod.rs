@@ -14,13 +14,14 @@ pub mod snapshots;
 pub mod table;
 pub mod table_diff;
 pub mod table_files;
+pub mod versions;
 
 use std::io::{self, Write};
 
 use lakehost_pipeline::{ErrorReport, Fault};
 use serde_json::{Value, json};
 
-use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand, UpkeepCommand};
+use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand, UpkeepCommand, VersionCommand};
 use crate::error::Error;
 
 /// Does what the command line says.
@@ -36,6 +37,7 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Table(TableCommand::Show(arguments)) => table::show(arguments),
         Command::Table(TableCommand::Drop(arguments)) => table::drop(arguments),
         Command::Table(TableCommand::Upkeep(command)) => upkeep(command),
+        Command::Table(TableCommand::Version(command)) => version(command),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),
@@ -56,6 +58,16 @@ fn upkeep(command: &UpkeepCommand) -> Result<u8, Fault> {
         UpkeepCommand::Expire(arguments) => maintenance::expire(arguments),
         UpkeepCommand::Orphans(arguments) => maintenance::orphans(arguments),
         UpkeepCommand::RewriteManifests(arguments) => maintenance::rewrite_manifests(arguments),
+    }
+}
+
+fn version(command: &VersionCommand) -> Result<u8, Fault> {
+    match command {
+        VersionCommand::Rollback(arguments) => versions::rollback(arguments),
+        VersionCommand::Tag(arguments) => versions::tag(arguments),
+        VersionCommand::Branch(arguments) => versions::branch(arguments),
+        VersionCommand::Publish(arguments) => versions::publish(arguments),
+        VersionCommand::Discard(arguments) => versions::discard(arguments),
     }
 }
 

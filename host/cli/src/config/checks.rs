@@ -197,7 +197,7 @@ fn value(value: &toml::Value) -> Result<Value, String> {
 }
 
 /// `2 days`, `90 minutes`.
-fn span_ms(text: &str) -> Option<i64> {
+pub fn span_ms(text: &str) -> Option<i64> {
     let mut words = text.split_whitespace();
     let (count, unit, None) = (words.next()?, words.next()?, words.next()) else { return None };
     let unit_ms: i64 = match unit.trim_end_matches('s') {
