@@ -8,6 +8,7 @@ mod faults;
 mod green;
 mod guide;
 mod kill;
+mod maintenance;
 mod paths;
 mod sandbox;
 mod support;

@@ -284,7 +284,11 @@ fn next_sorted(
 pub fn failure(state: &TableState, error: lakehost_columnar::Error) -> Error {
     use lakehost_columnar::Error as E;
     match error {
-        E::Io(source) => Error::Store { action: "rewrite files of", location: state.name.to_string(), source },
+        E::Io(source) => match source.downcast::<Error>() {
+            // What a sink of ours wrapped.
+            Ok(error) => error,
+            Err(source) => Error::Store { action: "rewrite files of", location: state.name.to_string(), source },
+        },
         E::Step(source) => match source.downcast::<iceberg::Error>() {
             Ok(source) => Error::Iceberg { action: "read", table: state.name.to_string(), source },
             Err(source) => Error::Internal(format!("the rows of {} cannot be read: {source}", state.name)),
