@@ -10,10 +10,9 @@ mod keys;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use iceberg::spec::{DataContentType, Datum};
-use lakehost_columnar::BoxError;
+use iceberg::spec::{DataContentType, Datum, PrimitiveType};
 use lakehost_pipeline::ports::TableName;
 
 use self::keys::{Incoming, Keys, Marked};
@@ -23,18 +22,20 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::inspect::{LiveFile, live_files};
 use crate::maintain::Reader;
-use crate::masked::{each_batch, paths, without};
+use crate::masked::{Keep, each_batch, paths, without};
 use crate::run_files::RunFiles;
 
 /// Rows whose keys are held at a time: some 200 MB.
 pub const KEYS_AT_ONCE: u64 = 2 << 20;
 
+/// Least and greatest new value of each key column, by field id; `None` where some file does not say.
+type Bounds = Vec<(i32, Option<(Datum, Datum)>)>;
+
 /// What a merge does to a table.
 pub struct Merge {
     /// The state that it was worked out on; none: the table is new.
     state: Option<TableState>,
-    /// Least and greatest value of each key column among the new rows, by field id.
-    bounds: Vec<(i32, Option<(Datum, Datum)>)>,
+    bounds: Bounds,
     removed: HashSet<String>,
     added: Vec<Added>,
     inserted: u64,
@@ -102,7 +103,8 @@ impl Merge {
                 }
             }
         }
-        for folder in [&files.intent.data_folder] {
+        if !merge.added.is_empty() {
+            let folder = &files.intent.data_folder;
             core.store.settle(folder).map_err(Error::store("sync", folder))?;
         }
         Ok(merge)
@@ -182,12 +184,16 @@ fn staged(load: &LoadAction<'_>, state: &TableState) -> Result<Vec<LiveFile>> {
         .collect())
 }
 
-/// Least and greatest new value of each key column; `None` where some file does not say.
-fn bounds(load: &LoadAction<'_>, staged: &[LiveFile]) -> Vec<(i32, Option<(Datum, Datum)>)> {
+/// The bounds of the new rows.
+fn bounds(load: &LoadAction<'_>, staged: &[LiveFile]) -> Bounds {
     let schema = load.plan.metadata.current_schema();
     let fields = load.target.key.iter().filter_map(|name| schema.field_by_name(name));
     fields
         .map(|field| {
+            if matches!(field.field_type.as_primitive_type(), Some(PrimitiveType::Float | PrimitiveType::Double)) {
+                // Bounds leave NaN out, which is a key like any other.
+                return (field.id, None);
+            }
             let mut range: Option<(Datum, Datum)> = None;
             for live in staged {
                 let ends = (live.file.lower_bounds().get(&field.id), live.file.upper_bounds().get(&field.id));
@@ -206,7 +212,7 @@ fn bounds(load: &LoadAction<'_>, staged: &[LiveFile]) -> Vec<(i32, Option<(Datum
 }
 
 /// Whether a file may have a row with a key of the load, by its bounds.
-fn may_hold(live: &LiveFile, bounds: &[(i32, Option<(Datum, Datum)>)]) -> bool {
+fn may_hold(live: &LiveFile, bounds: &Bounds) -> bool {
     live.file.content_type() == DataContentType::Data
         && bounds.iter().all(|(id, range)| {
             let ends = (live.file.lower_bounds().get(id), live.file.upper_bounds().get(id));
@@ -219,7 +225,7 @@ fn may_hold(live: &LiveFile, bounds: &[(i32, Option<(Datum, Datum)>)]) -> bool {
 }
 
 /// The rows that are not marked.
-fn rest<'a>(gone: Marked) -> Box<dyn FnMut(&RecordBatch) -> Result<BooleanArray, BoxError> + Send + 'a> {
+fn rest<'a>(gone: Marked) -> Keep<'a> {
     let mut at = 0_u64;
     Box::new(move |batch: &RecordBatch| {
         let start = at;
