@@ -9,6 +9,7 @@ pub use upkeep::*;
 pub use versions::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use upkeep::*;
 
 /// Loads any source into Iceberg tables, through sandboxed components.
 #[derive(Debug, Parser)]
@@ -464,7 +465,6 @@ mod tests {
              --verify footer --metadata-columns --allow-empty --only-missing --keep-going --dry-run --memory 1GiB --format json",
             "lakehost run yellow_trips --day 2024-01-31",
             "lakehost query SELECT --as-of now --format jsonl --limit 0",
-            "lakehost query SELECT --as-of audit/1 --format parquet --output x.parquet",
             "lakehost table rollback raw.t 17 --yes",
             "lakehost table tag raw.t v1 --at 2024-01-31 --keep 30days",
             "lakehost table tag raw.t v1 --drop",

@@ -191,6 +191,7 @@ mod tests {
     #[test]
     fn the_contract_parses() {
         let lines = [
+            "lakehost query SELECT --as-of audit/1 --format parquet --output x.parquet",
             "lakehost table files raw.t --as-of main --histogram --format json",
             "lakehost table partitions raw.t",
             "lakehost table refs raw.t",
