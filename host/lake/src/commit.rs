@@ -15,13 +15,11 @@ mod rehearse;
 mod snapshot;
 mod summary;
 
-pub use action::{Action, Added, Delta, Kept, NewSnapshot, On, Parent, RefChange, Removal, Step};
-pub use build::shaped;
+pub use action::{Action, Added, Delta, NewSnapshot, On, RefChange, Removal, Step};
 pub use conflict::{any, changed};
 pub use landed::{Landed, Verdict, landed};
 pub use load_action::LoadAction;
 pub use manifests::{Manifests, is_live};
 pub use protocol::{Ended, Landing, REQUESTS, keeps_files, land};
 pub use rehearse::{Prepared, open, rehearse};
-pub use snapshot::data_files;
 pub use summary::{LOADED_KEY, PREFIX, of_action, recorded, source_objects, value};

@@ -290,11 +290,7 @@ async fn added(manifests: &Manifests, state: &TableState, snapshot: &SnapshotRef
         }
         for entry in manifests.load(&manifest).await?.entries() {
             if entry.status() == ManifestStatus::Added && entry.snapshot_id() == Some(snapshot.snapshot_id()) {
-                found.push(Added {
-                    file: entry.data_file().clone(),
-                    spec_id: Some(manifest.partition_spec_id),
-                    keep: None,
-                });
+                found.push(Added { file: entry.data_file().clone(), spec_id: Some(manifest.partition_spec_id) });
             }
         }
     }

@@ -5,6 +5,7 @@ mod answers;
 mod commits;
 mod compact;
 mod crashes;
+mod delete;
 mod evolve;
 mod expire;
 mod lost;

@@ -66,6 +66,25 @@ impl Reader {
         Ok(Self { tasks: tasks.collect(), schema })
     }
 
+    /// The rows of one file, of these columns or all.
+    pub fn batches(&self, core: &Core, state: &TableState, path: &str, columns: Option<&[&str]>) -> Result<Batches> {
+        let planned = self.tasks.get(path).cloned();
+        let mut task = planned.ok_or_else(|| Error::Internal(format!("{path} was not planned")))?;
+        let mut schema = Arc::clone(&self.schema);
+        if let Some(names) = columns {
+            let wrong = |name: &str| Error::Internal(format!("{} has no column {name}", state.name));
+            let positions = names.iter().map(|name| schema.index_of(name).map_err(|_| wrong(name)));
+            let positions = positions.collect::<Result<Vec<_>>>()?;
+            let ids = names.iter().map(|name| {
+                state.metadata.current_schema().field_by_name(name).map(|field| field.id).ok_or_else(|| wrong(name))
+            });
+            task.project_field_ids = ids.chain([Ok(RESERVED_FIELD_ID_FILE)]).collect::<Result<Vec<_>>>()?;
+            schema = schema.project(&positions).map(Arc::new).map_err(|error| Error::Internal(error.to_string()))?;
+        }
+        let stream = core.block_on(async { read(core, vec![task]) }).map_err(Error::iceberg("read", &state.name))?;
+        Ok(Batches { runtime: core.runtime.clone(), stream, schema })
+    }
+
     /// Files that delete files count for.
     pub fn deleted_from(&self) -> HashSet<String> {
         let hit = self.tasks.iter().filter(|(_, task)| !task.deletes.is_empty());
@@ -170,7 +189,7 @@ fn read(core: &Core, tasks: Vec<FileScanTask>) -> iceberg::Result<ArrowRecordBat
 }
 
 /// The rows of some files as the table's columns.
-struct Batches {
+pub struct Batches {
     runtime: Handle,
     stream: ArrowRecordBatchStream,
     schema: SchemaRef,
@@ -262,7 +281,7 @@ fn next_sorted(
 }
 
 /// What columnar says, in the words of a table.
-fn failure(state: &TableState, error: lakehost_columnar::Error) -> Error {
+pub fn failure(state: &TableState, error: lakehost_columnar::Error) -> Error {
     use lakehost_columnar::Error as E;
     match error {
         E::Io(source) => match source.downcast::<Error>() {
