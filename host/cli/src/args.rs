@@ -5,11 +5,9 @@ mod versions;
 
 use std::path::PathBuf;
 
-pub use upkeep::*;
-pub use versions::*;
-
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use upkeep::*;
+pub use versions::*;
 
 /// Loads any source into Iceberg tables, through sandboxed components.
 #[derive(Debug, Parser)]
@@ -474,10 +472,6 @@ mod tests {
             "lakehost init",
             "lakehost init --schema",
             "lakehost runs --format json",
-            "lakehost table list",
-            "lakehost table show raw.t",
-            "lakehost table drop raw.t --yes --format json",
-            "lakehost table adopt raw.t --cleaners -",
             "lakehost resolve",
             "lakehost snapshots raw.t",
             "lakehost plugin inspect nyc_tlc.wasm",
