@@ -11,6 +11,7 @@ mod plugins;
 mod process;
 mod python;
 mod serve;
+mod services;
 mod test;
 mod tidy;
 mod wasm_target;
@@ -28,7 +29,7 @@ usage: cargo xtask <verb>
 
   demo                    build everything, then load a genuine month through sandboxed components and query it
   test                    the gate: house rules, formatter, lints, licences and every test
-    --full                also 50 kills instead of 10, the sandbox cases that take minutes, and the bench
+    --full                also 50 kills instead of 10, the sandbox cases that take minutes, a real S3 server, and the bench
     --only STEP           one step and what it needs; `--only list` names them
     -- ARGUMENTS          passed on to the tests
   bench                   the bars of docs/benchmarks.md against Polars, Daft, PyIceberg and DuckDB

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::args::Args;
 use crate::process::{self, Output};
+use crate::services::Services;
 use crate::workspace::Workspace;
 use crate::{bench, plugins, python, tidy, wasm_target};
 
@@ -31,13 +32,14 @@ struct Step {
 const STEPS: &[Step] = &[
     step("wasm-target", |gate| wasm_target::ensure(gate.workspace, &gate.log()).map(drop), &[]),
     step("python", |gate| gate.python(), &[]),
+    step("services", |gate| gate.services(), &[]),
     step("tidy", |gate| tidy::run(gate.workspace), &[]),
     step("format", |gate| gate.cargo(&["fmt", "--all", "--check"]), &[]),
     step("components", |gate| plugins::build(gate.workspace, &gate.log()).map(drop), &["wasm-target"]),
     step("licences", |gate| gate.licences(), &[]),
     step("lints", |gate| gate.whole(&["clippy"], &LINTS), &["wasm-target", "components"]),
     step("build", |gate| gate.whole(&["build"], &[]), &["wasm-target", "components"]),
-    step("tests", |gate| gate.tests(), &["wasm-target", "python", "components", "build"]),
+    step("tests", |gate| gate.tests(), &["wasm-target", "python", "services", "components", "build"]),
     step("doc-tests", |gate| gate.doc_tests(), &["wasm-target", "components"]),
     Step { full: true, ..step("bench", |gate| bench::gate(gate.workspace), &["wasm-target", "components", "build"]) },
 ];
@@ -69,6 +71,7 @@ pub fn run(workspace: &Workspace, mut args: Args) -> Result<()> {
         log: PathBuf::new(),
         counts: Counts::default(),
         python: None,
+        services: Services::default(),
     };
     let logs = workspace.scratch("logs")?;
     let started = Instant::now();
@@ -86,7 +89,9 @@ pub fn run(workspace: &Workspace, mut args: Args) -> Result<()> {
         let before = gate.counts;
         let result = (step.run)(&mut gate);
         let verdict = if result.is_ok() { "ok" } else { "FAILED" };
-        println!("{verdict:<7} {:>7.1} s{}", begun.elapsed().as_secs_f64(), gate.counts.since(before).shown());
+        let said = if step.name == "services" { format!("   {}", gate.services.shown()) } else { String::new() };
+        let counted = gate.counts.since(before).shown();
+        println!("{verdict:<7} {:>7.1} s{said}{counted}", begun.elapsed().as_secs_f64());
         if let Err(error) = result {
             if gate.counts.failed == before.failed {
                 gate.counts.failed += 1;
@@ -118,6 +123,7 @@ struct Gate<'a> {
     log: PathBuf,
     counts: Counts,
     python: Option<PathBuf>,
+    services: Services,
 }
 
 impl Gate<'_> {
@@ -135,6 +141,11 @@ impl Gate<'_> {
 
     fn python(&mut self) -> Result<()> {
         self.python = Some(python::ensure(self.workspace, READERS, &self.log())?);
+        Ok(())
+    }
+
+    fn services(&mut self) -> Result<()> {
+        self.services = Services::ensure(self.workspace, self.full, &self.log())?;
         Ok(())
     }
 
@@ -165,6 +176,7 @@ impl Gate<'_> {
         if let Some(python) = &self.python {
             command.env("LAKEHOST_PYTHON", python);
         }
+        command.envs(self.services.variables.iter().map(|(name, path)| (name, path)));
         if self.full {
             command.env("LAKEHOST_KILLS", "50").env("LAKEHOST_FULL", "1");
         }

@@ -51,6 +51,18 @@ pub fn judge(samples: Runs<'_>, bars: &[String]) -> Vec<Bar> {
             results.push(most("P1", format!("{title}: all data files"), 80.0, "MB", max(ours, data)));
         }
     }
+    if has("P1") {
+        let (keeping, plain) = (runs(samples, "p1-window/lakehost-keeping"), runs(samples, "p1-window/lakehost"));
+        let value = median_of_rounds(keeping, plain, |keeping, plain| user(keeping) / user(plain));
+        results.push(Bar {
+            bar: "P1",
+            what: "by window, rejected rows kept in a table beside (which no peer does), against without: user CPU"
+                .to_owned(),
+            limit: "no bar".to_owned(),
+            measured: value.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.2} ×")),
+            met: None,
+        });
+    }
     if has("P2") {
         let (pages, footer) = (runs(samples, "p2/pages"), runs(samples, "p2/footer"));
         results.push(most("P2", "as it is, every page verified: wall".to_owned(), 0.5, "s", median(pages, wall)));

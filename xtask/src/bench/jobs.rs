@@ -42,8 +42,9 @@ pub enum Layout {
 }
 
 pub enum What {
-    /// Load a month through the cleaner; `native`: the same cleaner compiled into the host.
-    Clean { layout: Layout, native: bool },
+    /// Load a month through the cleaner; `native`: the same cleaner compiled into the host; `keeping`: rejected rows go to a table of their own,
+    /// which no peer does.
+    Clean { layout: Layout, native: bool, keeping: bool },
     /// Load the month as it is.
     AsIs { verify: &'static str },
     /// Twelve months in one run.
@@ -100,10 +101,12 @@ impl Jobs {
         let mut jobs = Vec::new();
         let mut add = |id: String, what: What| jobs.push(Job { id, what });
         if has("P1") || has("P5") {
-            add("p1-window/lakehost".to_owned(), What::Clean { layout: Layout::Window, native: false });
+            add("p1-window/lakehost".to_owned(), What::Clean { layout: Layout::Window, native: false, keeping: false });
         }
         if has("P1") {
-            add("p1-day/lakehost".to_owned(), What::Clean { layout: Layout::Day, native: false });
+            let keeping = What::Clean { layout: Layout::Window, native: false, keeping: true };
+            add("p1-window/lakehost-keeping".to_owned(), keeping);
+            add("p1-day/lakehost".to_owned(), What::Clean { layout: Layout::Day, native: false, keeping: false });
             for layout in [Layout::Window, Layout::Day] {
                 for script in PEERS {
                     add(format!("p1-{}/{script}", layout.word()), What::Peer { script, layout });
@@ -115,8 +118,8 @@ impl Jobs {
             add("p2/footer".to_owned(), What::AsIs { verify: "footer" });
         }
         if has("P4") {
-            add("p4/component".to_owned(), What::Clean { layout: Layout::Window, native: false });
-            add("p4/native".to_owned(), What::Clean { layout: Layout::Window, native: true });
+            add("p4/component".to_owned(), What::Clean { layout: Layout::Window, native: false, keeping: false });
+            add("p4/native".to_owned(), What::Clean { layout: Layout::Window, native: true, keeping: false });
         }
         if has("P5") {
             add("p5/year".to_owned(), What::Year);
@@ -144,8 +147,11 @@ impl Jobs {
         };
         let cleaned = ["--cleaner", "trip_cleaner.wasm", "--table", TABLE];
         let mut command = match job.what {
-            What::Clean { layout, native } => {
+            What::Clean { layout, native, keeping } => {
                 let mut command = load(MONTH, &cleaned);
+                if !keeping {
+                    command.arg("--no-quarantine");
+                }
                 if layout == Layout::Day {
                     command.args(["--partition-by", "day(tpep_pickup_datetime)"]);
                 }
@@ -155,7 +161,11 @@ impl Jobs {
                 command
             }
             What::AsIs { verify } => load(MONTH, &["--verify", verify]),
-            What::Year => load(YEAR, &cleaned),
+            What::Year => {
+                let mut command = load(YEAR, &cleaned);
+                command.arg("--no-quarantine");
+                command
+            }
             What::Inspect => {
                 let mut command = Command::new(&self.lakehost);
                 command.args(["plugin", "inspect", "nyc_tlc.wasm"]);

@@ -29,7 +29,7 @@ const TELLING_PAGE_BYTES: usize = 64 << 10;
 /// A chunk whose first page of plain values saves less than this part of it is left uncompressed.
 const PLAIN_SAVES: usize = 6;
 /// The same for a page of ids.
-const IDS_SAVE: usize = 10;
+const IDS_SAVE: usize = 16;
 
 /// An encoded column chunk: its bytes, and its footer entry with offsets counted from their start.
 pub(crate) type EncodedChunk = (Bytes, ColumnCloseResult);
