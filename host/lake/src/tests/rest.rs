@@ -182,3 +182,51 @@ fn a_url_that_is_no_catalog_is_told_from_one_without_tables() {
     let lake = open(&world, |options| options.uri = format!("{}/v1/", world.server().url()).parse().unwrap()).unwrap();
     assert!(lake.list(None).unwrap().is_empty());
 }
+
+/// A server of others: the Apache project's own, on MinIO. `LAKEHOST_REST_URL` names it, `LAKEHOST_REST_S3` its object store as
+/// `http://key:secret@host:port/bucket`.
+#[test]
+fn the_servers_of_others_take_our_commits() {
+    let (Ok(uri), Ok(s3)) = (std::env::var("LAKEHOST_REST_URL"), std::env::var("LAKEHOST_REST_S3")) else {
+        eprintln!("skipped: a REST catalog of others (LAKEHOST_REST_URL and LAKEHOST_REST_S3 are not set)");
+        return;
+    };
+    let s3: url::Url = s3.parse().unwrap();
+    let options = crate::S3Options {
+        endpoint: Some(format!("http://{}:{}", s3.host_str().unwrap(), s3.port().unwrap())),
+        region: Some("us-east-1".to_owned()),
+        path_style: true,
+        access_key: Some(Secret::new(s3.username())),
+        secret_key: Some(Secret::new(s3.password().unwrap())),
+        session_token: None,
+        allow_http: true,
+    };
+    let world = super::support::World::new();
+    let open = || {
+        let catalog = CatalogOptions::from_uri(&uri, "lakehost").unwrap();
+        let warehouse = format!("s3:/{}/warehouse", s3.path()).into();
+        IcebergLake::open(LakeOptions { catalog, warehouse, s3: options.clone(), ..world.options() }).unwrap()
+    };
+    let (one, two) = (open(), open());
+    if Lake::table(&one, &table()).unwrap().is_some() {
+        one.drop_table(&table()).unwrap();
+    }
+    Job::month("2024-01", 0..10).land(&one);
+    Job::month("2024-02", 10..20).land(&two);
+    Job::month("2024-01", 0..7).land(&one);
+    let slow = Job::month("2024-03", 30..40);
+    let load = slow.begin(&one).unwrap();
+    Job::month("2024-04", 40..50).land(&two);
+    assert!(matches!(slow.finish(load).unwrap(), Committed::Landed { .. }));
+    let (slow, fast) = (Job::month("2024-05", 0..1), Job::month("2024-05", 0..2));
+    let load = slow.begin(&one).unwrap();
+    fast.land(&two);
+    assert_eq!(slow.finish(load).unwrap_err().code().0, "LH0602");
+    let found: Vec<usize> = rows(&world, &two).into_values().collect();
+    assert_eq!(found, [7, 10, 10, 10, 2]);
+    let state = one.state(&table()).unwrap();
+    assert_eq!(state.metadata.snapshots().len(), 6);
+    assert!(one.table_names(None).unwrap().contains(&table()));
+    let dropped = one.drop_table(&table()).unwrap();
+    assert!(dropped.files_deleted, "{dropped:?}");
+}
