@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod audit;
+mod evolve;
 mod faults;
 mod green;
 mod guide;
 mod kill;
 mod paths;
+mod rejects;
 mod sandbox;
 mod support;
 mod yellow;

@@ -1,10 +1,12 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
+mod rejects;
 mod upkeep;
 mod versions;
 
 use std::path::PathBuf;
 
+pub use rejects::*;
 pub use upkeep::*;
 pub use versions::*;
 
@@ -36,6 +38,9 @@ pub enum Command {
     /// The tables of the warehouse
     #[command(subcommand)]
     Table(TableCommand),
+    /// Rows that a rule, a cast or a contract took out
+    #[command(subcommand)]
+    Rejects(RejectsCommand),
     /// The snapshots of a table: rows, growth, run, plugins, source
     Snapshots(SnapshotsArguments),
     /// Plugins
@@ -125,6 +130,9 @@ pub struct RunArguments {
     /// Add the columns ingested_at and source_file
     #[arg(long, help_heading = "Table")]
     pub metadata_columns: bool,
+    /// Count rejected rows without keeping them in TABLE__rejected
+    #[arg(long, help_heading = "Table")]
+    pub no_quarantine: bool,
 
     /// Say what would happen, change nothing
     #[arg(long, help_heading = "This run")]
@@ -404,6 +412,7 @@ impl Command {
             Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Upkeep(command)) => command.format().into(),
             Self::Table(TableCommand::Version(command)) => command.format().into(),
+            Self::Rejects(command) => command.format().into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),
@@ -472,6 +481,8 @@ mod tests {
             "lakehost table diff raw.t 1..2 --rows",
             "lakehost table diff raw.t v1..main --rows 5 --format json",
             "lakehost table provenance raw.t main",
+            "lakehost rejects list",
+            "lakehost rejects show raw.t --window 2024-01 --rule cast:fare --limit 0 --format json",
             "lakehost table rollback raw.t 17 --yes",
             "lakehost table tag raw.t v1 --at 2024-01-31 --keep 30days",
             "lakehost table tag raw.t v1 --drop",

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod init;
 pub mod plugin;
 pub mod query;
+pub mod rejects;
 pub mod resolve;
 pub mod run;
 pub mod runs;
@@ -20,7 +21,7 @@ use std::io::{self, Write};
 use lakehost_pipeline::{ErrorReport, Fault};
 use serde_json::{Value, json};
 
-use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand, UpkeepCommand, VersionCommand};
+use crate::args::{Command, ErrorFormat, PluginCommand, RejectsCommand, TableCommand, UpkeepCommand, VersionCommand};
 use crate::error::Error;
 
 /// Does what the command line says.
@@ -37,6 +38,8 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Table(TableCommand::Drop(arguments)) => table::drop(arguments),
         Command::Table(TableCommand::Upkeep(command)) => upkeep(command),
         Command::Table(TableCommand::Version(command)) => version(command),
+        Command::Rejects(RejectsCommand::List(arguments)) => rejects::list(arguments),
+        Command::Rejects(RejectsCommand::Show(arguments)) => rejects::show(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),
