@@ -25,9 +25,8 @@ const GROUP_ROWS: u64 = 64 << 10;
 ///
 /// [`Error::Unsupported`] when `schema` has no Parquet form.
 pub fn can_join(file: &ParquetFile, schema: &SchemaRef) -> Result<bool> {
-    let wanted = ArrowSchemaConverter::new()
-        .convert(schema)
-        .map_err(|error| Error::unsupported("the table schema", error))?;
+    let wanted =
+        ArrowSchemaConverter::new().convert(schema).map_err(|error| Error::unsupported("the table schema", error))?;
     // Names, ids, types, nullability and nesting of all columns; not what the root is called.
     let found = file.metadata().file_metadata().schema();
     if found.get_fields() != wanted.root_schema().get_fields() {
@@ -113,8 +112,7 @@ mod tests {
 
     fn schema(ids: [i32; 2]) -> SchemaRef {
         let field = |id: i32, name: &str, kind| {
-            Field::new(name, kind, true)
-                .with_metadata(HashMap::from([("PARQUET:field_id".to_owned(), id.to_string())]))
+            Field::new(name, kind, true).with_metadata(HashMap::from([("PARQUET:field_id".to_owned(), id.to_string())]))
         };
         Arc::new(Schema::new(vec![field(ids[0], "id", DataType::Int32), field(ids[1], "name", DataType::Utf8)]))
     }

@@ -37,6 +37,13 @@ pub const AFTER_PUBLISH: &str = "after-publish";
 /// A branch is dropped, its files are still there.
 pub const BEFORE_DISCARD_DELETE: &str = "before-discard-delete";
 
+/// Snapshots have expired, their files are still there.
+pub const BEFORE_EXPIRE_DELETE: &str = "before-expire-delete";
+/// Orphans are known and still there.
+pub const BEFORE_ORPHAN_DELETE: &str = "before-orphan-delete";
+/// The files of a compaction are complete, no manifest yet.
+pub const COMPACT_WRITTEN: &str = "compact-written";
+
 /// The points that a load passes, in order.
 pub const ALL: &[&str] = &[
     INTENT,

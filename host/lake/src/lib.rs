@@ -16,6 +16,7 @@
 mod bounds;
 mod catalog;
 mod commit;
+mod constants;
 mod core;
 mod data_file;
 mod diff;
@@ -30,6 +31,7 @@ mod layout;
 mod load;
 mod loaded;
 mod location;
+mod maintain;
 mod plan;
 mod process;
 mod properties;
@@ -50,6 +52,7 @@ pub use catalog::{
     TableState,
 };
 pub use commit::Prepared;
+pub use constants::FileConstants;
 pub use core::Clock;
 pub use diff::{Diff, WindowDelta};
 pub use error::{Error, Result};
@@ -57,6 +60,9 @@ pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
 pub use inspect::MetadataTable;
 pub use intent::Intent;
 pub use lake::{IcebergLake, LakeOptions};
+pub use maintain::{
+    CompactOptions, Compacted, ExpireOptions, Expired, Orphan, OrphanKind, OrphanOptions, SortKey, Thresholds,
+};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
 pub use provenance::Provenance;

@@ -14,6 +14,7 @@ mod local_sink;
 
 use std::fs;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -50,6 +51,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn delete(&self, location: &str) -> io::Result<()>;
     /// The files right in a folder, by name; none when there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<StoredFile>>;
+    /// Visits every file under a folder, also in folders in it, in no order, until told to stop; none when there is no such folder.
+    fn walk(&self, folder: &str, visit: &mut dyn FnMut(StoredFile) -> ControlFlow<()>) -> io::Result<()>;
     /// Deletes a folder with everything in it; one that is not there is fine.
     fn delete_folder(&self, folder: &str) -> io::Result<()>;
     /// The names in a folder are durable.
@@ -167,6 +170,30 @@ impl Store for LocalStore {
         }
         files.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(files)
+    }
+
+    fn walk(&self, folder: &str, visit: &mut dyn FnMut(StoredFile) -> ControlFlow<()>) -> io::Result<()> {
+        let mut folders = vec![folder.trim_end_matches('/').to_owned()];
+        while let Some(folder) = folders.pop() {
+            for file in self.list(&folder)? {
+                if visit(file).is_break() {
+                    return Ok(());
+                }
+            }
+            let entries = match fs::read_dir(local_path(&folder)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                // A link may lead anywhere, also to where the files of others are.
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                if entry.file_type()?.is_dir() {
+                    folders.push(format!("{folder}/{name}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn delete_folder(&self, folder: &str) -> io::Result<()> {

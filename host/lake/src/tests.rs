@@ -3,9 +3,12 @@
 mod admin;
 mod answers;
 mod commits;
+mod compact;
 mod crashes;
 mod evolve;
+mod expire;
 mod lost;
+mod orphans;
 mod races;
 mod readers;
 mod refs;

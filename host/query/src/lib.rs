@@ -8,7 +8,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
 mod checks;
-mod constants;
 mod error;
 mod identifiers;
 mod predicate;

@@ -20,8 +20,7 @@ use iceberg::metadata_columns::RESERVED_FIELD_ID_FILE;
 use iceberg::scan::FileScanTaskStream;
 use iceberg::spec::{SchemaRef as IcebergSchemaRef, SnapshotRef};
 use iceberg::table::Table;
-
-use crate::constants::FileConstants;
+use lakehost_lake::FileConstants;
 
 /// Rows in a batch: within the range that DataFusion's operators like.
 const BATCH_ROWS: usize = 8_192;

@@ -96,8 +96,7 @@ fn make(
             .await?;
         let namespace = NamespaceIdent::new("raw".to_owned());
         catalog.create_namespace(&namespace, HashMap::new()).await?;
-        let creation =
-            TableCreation::builder().name("t".to_owned()).schema(schema).partition_spec_opt(spec).build();
+        let creation = TableCreation::builder().name("t".to_owned()).schema(schema).partition_spec_opt(spec).build();
         let table = catalog.create_table(&namespace, creation).await?;
         let mut added = Vec::new();
         for (number, (columns, partition)) in files.into_iter().enumerate() {
@@ -203,7 +202,10 @@ fn each_file_is_read_under_its_own_spec() {
         builder.add_default_partition_spec(by_id)
     });
     check(&made, OF_WINDOWS);
-    check(&made, &[("select id from raw.t order by id", "|1| |2| |3|"), ("select sum(id) from raw.t where id = 2", "|2|")]);
+    check(
+        &made,
+        &[("select id from raw.t order by id", "|1| |2| |3|"), ("select sum(id) from raw.t where id = 2", "|2|")],
+    );
 }
 
 #[test]

@@ -15,9 +15,6 @@ pub struct LiveFile {
     pub snapshot_id: i64,
     /// Of its data: deletes with a greater one apply to it.
     pub sequence_number: i64,
-    pub file_sequence_number: Option<i64>,
-    /// The manifest that lists it.
-    pub manifest: String,
 }
 
 /// All live files of a snapshot, data and deletes, in the order of the manifests; none without a snapshot.
@@ -40,8 +37,6 @@ pub async fn live_files(
                 spec: spec.clone(),
                 snapshot_id: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
                 sequence_number,
-                file_sequence_number: entry.file_sequence_number,
-                manifest: manifest.manifest_path.clone(),
             });
         }
     }

@@ -126,7 +126,9 @@ impl World {
                 let manifests = Manifests::new(lake.core.io.clone());
                 for manifest in self.runtime.block_on(manifests.list(&state.metadata, Some(snapshot))).unwrap() {
                     known.insert(manifest.manifest_path.clone());
-                    for entry in self.runtime.block_on(manifests.load(&manifest)).unwrap().entries() {
+                    let loaded = self.runtime.block_on(manifests.load(&manifest)).unwrap();
+                    // What a snapshot deleted is that of older ones, and goes with them.
+                    for entry in loaded.entries().iter().filter(|entry| entry.is_alive()) {
                         known.insert(entry.file_path().to_owned());
                     }
                 }

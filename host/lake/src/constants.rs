@@ -15,7 +15,7 @@ use iceberg::table::Table;
 
 /// The identity fields of one spec, as far as the schema that is read has their columns.
 #[derive(Debug)]
-pub(crate) struct Constants {
+pub struct Constants {
     /// Names these fields and no others.
     spec: Arc<PartitionSpec>,
     /// Where each stands in a file's partition, and the type of its column.
@@ -71,7 +71,7 @@ fn promoted(value: &Literal, kind: &PrimitiveType) -> Literal {
 
 /// What the files of a snapshot leave to their partitions.
 #[derive(Debug)]
-pub(crate) enum FileConstants {
+pub enum FileConstants {
     /// Every file is of one spec; `None`: it has no identity field.
     Same(Option<Arc<Constants>>),
     /// By file, for tables whose spec has changed.
@@ -80,7 +80,10 @@ pub(crate) enum FileConstants {
 
 impl FileConstants {
     /// Reads manifests only when a file's spec cannot be told otherwise.
-    pub(crate) async fn of(table: &Table, snapshot: &SnapshotRef, schema: &SchemaRef) -> iceberg::Result<Self> {
+    ///
+    /// # Errors
+    /// When a manifest cannot be read.
+    pub async fn of(table: &Table, snapshot: &SnapshotRef, schema: &SchemaRef) -> iceberg::Result<Self> {
         let metadata = table.metadata();
         let mut by_spec: HashMap<i32, Arc<Constants>> = HashMap::new();
         for spec in metadata.partition_specs_iter() {
@@ -105,7 +108,7 @@ impl FileConstants {
     }
 
     /// Tells a task the constants of its file.
-    pub(crate) fn apply(&self, task: &mut FileScanTask) {
+    pub fn apply(&self, task: &mut FileScanTask) {
         let constants = match self {
             Self::Same(constants) => constants.as_ref(),
             Self::ByFile(by_file) => by_file.get(&task.data_file_path),
