@@ -43,8 +43,8 @@ fn rejected_rows_are_those_of_the_file() -> Result<()> {
 
     // Each row as JSON is the row of the file at that position, value by value.
     let differ = format!(
-        "with source as (select row_number() over () - 1 as at, * from '{file}'), \
-         kept as (select source_row as at, row::json as j, load_id, plugin, source_file from '{}') \
+        "with source as (select row_number() over () - 1 as place, * from '{file}'), \
+         kept as (select source_row as place, row::json as j, load_id, plugin, source_file from '{}') \
          select count(*), count(*) filter (where \
            cast(j->>'fare_amount' as double) is not distinct from fare_amount and \
            cast(j->>'VendorID' as integer) is not distinct from \"VendorID\" and \
@@ -52,7 +52,7 @@ fn rejected_rows_are_those_of_the_file() -> Result<()> {
            cast(j->>'trip_distance' as double) is not distinct from trip_distance and \
            cast(j->>'lpep_pickup_datetime' as timestamp) is not distinct from lpep_pickup_datetime and \
            (j->>'store_and_fwd_flag') is not distinct from store_and_fwd_flag), \
-         count(distinct load_id), min(plugin), min(source_file) from kept join source using (at)",
+         count(distinct load_id), min(plugin), min(source_file) from kept join source using (place)",
         files(&bench)
     );
     let answer = read(&python, "duck.py", &["set preserve_insertion_order = true", "set threads = 1", &differ])?;

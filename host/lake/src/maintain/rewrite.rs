@@ -115,8 +115,15 @@ pub fn rewrite(
         schema: Arc::clone(&reader.schema),
     };
     let transcode = |rows: Box<dyn BatchSource>| {
-        let transcoder =
-            Transcoder { output: &output, options: &write, step: None, sinks, observer, path: Path::Arrow, rejects: None };
+        let transcoder = Transcoder {
+            output: &output,
+            options: &write,
+            step: None,
+            sinks,
+            observer,
+            path: Path::Arrow,
+            rejects: None,
+        };
         transcoder.run(Rows::Batches(rows)).map_err(failed)
     };
     let Some(keys) = &options.sort else { return Ok(transcode(Box::new(batches))?.files) };
