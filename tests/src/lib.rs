@@ -10,6 +10,7 @@ mod faults;
 mod green;
 mod guide;
 mod kill;
+mod maintenance;
 mod paths;
 mod rejects;
 mod sandbox;

@@ -1,16 +1,13 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
-mod rejects;
 mod upkeep;
 mod versions;
 
 use std::path::PathBuf;
 
-pub use rejects::*;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use upkeep::*;
 pub use versions::*;
-
-use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Loads any source into Iceberg tables, through sandboxed components.
 #[derive(Debug, Parser)]
@@ -38,9 +35,6 @@ pub enum Command {
     /// The tables of the warehouse
     #[command(subcommand)]
     Table(TableCommand),
-    /// Rows that a rule, a cast or a contract took out
-    #[command(subcommand)]
-    Rejects(RejectsCommand),
     /// The snapshots of a table: rows, growth, run, plugins, source
     Snapshots(SnapshotsArguments),
     /// Plugins
@@ -130,9 +124,6 @@ pub struct RunArguments {
     /// Add the columns ingested_at and source_file
     #[arg(long, help_heading = "Table")]
     pub metadata_columns: bool,
-    /// Count rejected rows without keeping them in TABLE__rejected
-    #[arg(long, help_heading = "Table")]
-    pub no_quarantine: bool,
 
     /// Say what would happen, change nothing
     #[arg(long, help_heading = "This run")]
@@ -412,7 +403,6 @@ impl Command {
             Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Upkeep(command)) => command.format().into(),
             Self::Table(TableCommand::Version(command)) => command.format().into(),
-            Self::Rejects(command) => command.format().into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),
@@ -473,16 +463,6 @@ mod tests {
              --verify footer --metadata-columns --allow-empty --only-missing --keep-going --dry-run --memory 1GiB --format json",
             "lakehost run yellow_trips --day 2024-01-31",
             "lakehost query SELECT --as-of now --format jsonl --limit 0",
-            "lakehost query SELECT --as-of audit/1 --format parquet --output x.parquet",
-            "lakehost table files raw.t --as-of main --histogram --format json",
-            "lakehost table partitions raw.t",
-            "lakehost table refs raw.t",
-            "lakehost table history raw.t",
-            "lakehost table diff raw.t 1..2 --rows",
-            "lakehost table diff raw.t v1..main --rows 5 --format json",
-            "lakehost table provenance raw.t main",
-            "lakehost rejects list",
-            "lakehost rejects show raw.t --window 2024-01 --rule cast:fare --limit 0 --format json",
             "lakehost table rollback raw.t 17 --yes",
             "lakehost table tag raw.t v1 --at 2024-01-31 --keep 30days",
             "lakehost table tag raw.t v1 --drop",
@@ -492,10 +472,6 @@ mod tests {
             "lakehost init",
             "lakehost init --schema",
             "lakehost runs --format json",
-            "lakehost table list",
-            "lakehost table show raw.t",
-            "lakehost table drop raw.t --yes --format json",
-            "lakehost table adopt raw.t --cleaners -",
             "lakehost resolve",
             "lakehost snapshots raw.t",
             "lakehost plugin inspect nyc_tlc.wasm",

@@ -15,8 +15,7 @@ mod rehearse;
 mod snapshot;
 mod summary;
 
-pub use action::{Action, Added, Delta, Kept, NewSnapshot, On, Parent, RefChange, Removal, Step};
-pub use build::shaped;
+pub use action::{Action, Added, Delta, NewSnapshot, On, RefChange, Removal, Step};
 pub use conflict::{any, changed};
 pub use landed::{Landed, Verdict, landed};
 pub use load_action::LoadAction;

@@ -64,6 +64,24 @@ impl Intent {
         }
     }
 
+    /// What an action is about to do that writes some files of a table anew.
+    pub(crate) fn rewriting(core: &Core, state: &TableState, word: &str, run_id: &str, snapshot_id: i64) -> Self {
+        Self {
+            version: Self::VERSION,
+            run_id: run_id.to_owned(),
+            namespace: state.name.namespace.clone(),
+            table: state.name.name.clone(),
+            location: state.metadata.location().to_owned(),
+            data_folder: format!("{}/data/rewritten", state.metadata.location()),
+            window: word.to_owned(),
+            snapshot_id,
+            base_uuid: Some(state.metadata.uuid()),
+            base_snapshot_id: state.main().map(|snapshot| snapshot.snapshot_id()),
+            process: core.process.clone(),
+            started_ms: (core.clock)(),
+        }
+    }
+
     /// The table that the run loads.
     #[must_use]
     pub fn table_name(&self) -> TableName {

@@ -17,3 +17,4 @@ pub use auto::Thresholds;
 pub use compact::{CompactOptions, Compacted, SortKey};
 pub use expire::{ExpireOptions, Expired};
 pub use orphans::{Orphan, OrphanKind, OrphanOptions};
+pub use rewrite::{Batches, Reader, failure};

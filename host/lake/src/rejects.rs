@@ -44,7 +44,7 @@ impl Rejects {
     /// The part of a load without rejected rows: those of an earlier load of its window have to go. `None`: there are none.
     pub fn clear(core: &Arc<Core>, main: &Target, run_id: &str) -> Result<Option<Self>> {
         // What is added takes nothing away.
-        if main.mode == WriteMode::Append {
+        if matches!(main.mode, WriteMode::Append | WriteMode::Merge) {
             return Ok(None);
         }
         let Ok(target) = target(main) else { return Ok(None) };
@@ -121,10 +121,12 @@ fn target(main: &Target) -> Result<Target> {
         schema: rejects::schema(main.owner.granularity),
         partition: Vec::new(),
         window: main.window.clone(),
-        mode: main.mode,
+        mode: if main.mode == WriteMode::Merge { WriteMode::Append } else { main.mode },
         owner: main.owner.clone(),
         contract: Contract::default(),
         renames: Vec::new(),
+        key: Vec::new(),
+        order: None,
     })
 }
 
@@ -196,6 +198,9 @@ impl Writer {
         let sink = Shared(Arc::new(Mutex::new(Bytes { sink: Some(sink), written: 0, error: None })));
         let options = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            // No two rows are the same, and a dictionary of them would be thrown away.
+            .set_column_dictionary_enabled(rejects::ROW.into(), false)
+            .set_column_dictionary_enabled(rejects::SOURCE_ROW.into(), false)
             .set_created_by(concat!("lakehost ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let writer = ArrowWriter::try_new(sink.clone(), Arc::clone(&self.schema), Some(options))

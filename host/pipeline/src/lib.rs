@@ -13,6 +13,7 @@ pub mod contract;
 pub mod diagnostic;
 mod drift;
 mod error;
+pub mod filter;
 mod identity;
 mod layout;
 mod load_id;

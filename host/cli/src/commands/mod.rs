@@ -4,6 +4,7 @@ pub mod completions;
 pub mod doctor;
 pub mod explain;
 pub mod init;
+pub mod maintenance;
 pub mod plugin;
 pub mod query;
 pub mod rejects;
@@ -56,6 +57,10 @@ fn upkeep(command: &UpkeepCommand) -> Result<u8, Fault> {
         UpkeepCommand::History(arguments) => table_files::history(arguments),
         UpkeepCommand::Diff(arguments) => table_diff::diff(arguments),
         UpkeepCommand::Provenance(arguments) => table_diff::provenance(arguments),
+        UpkeepCommand::Compact(arguments) => maintenance::compact(arguments),
+        UpkeepCommand::Expire(arguments) => maintenance::expire(arguments),
+        UpkeepCommand::Orphans(arguments) => maintenance::orphans(arguments),
+        UpkeepCommand::RewriteManifests(arguments) => maintenance::rewrite_manifests(arguments),
     }
 }
 

@@ -104,9 +104,8 @@ pub enum RefChange {
 /// A snapshot to be made.
 #[derive(Clone, Debug)]
 pub struct NewSnapshot {
-    /// The branch that it becomes the head of.
+    /// The branch that it becomes the head of; a new one begins at the head of `main`.
     pub branch: String,
-    pub parent: Parent,
     /// `None`: what the files say (`append`, `overwrite`, `delete`).
     pub operation: Option<Operation>,
     pub removal: Removal,
@@ -123,7 +122,6 @@ impl NewSnapshot {
     pub fn on_main(summary: Vec<(String, String)>) -> Self {
         Self {
             branch: MAIN_BRANCH.to_owned(),
-            parent: Parent::Head,
             operation: None,
             removal: Removal::Nothing,
             added: Vec::new(),
@@ -133,37 +131,20 @@ impl NewSnapshot {
     }
 }
 
-/// What a new snapshot stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parent {
-    /// The head of its branch; that of `main` when the branch is new.
-    Head,
-    Snapshot(i64),
-}
-
 /// A file that a snapshot adds.
 #[derive(Clone, Debug)]
 pub struct Added {
     pub file: DataFile,
     /// The partition spec that it was written under; `None`: the table's default.
     pub spec_id: Option<i32>,
-    /// For rows that were in the table before.
-    pub keep: Option<Kept>,
 }
 
 impl Added {
     /// A file of new rows, under the default spec.
     #[must_use]
     pub fn new(file: DataFile) -> Self {
-        Self { file, spec_id: None, keep: None }
+        Self { file, spec_id: None }
     }
-}
-
-/// What a file keeps of those whose rows it took over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Delete files with a greater sequence number still count for its rows.
-    pub sequence: i64,
 }
 
 /// Which files of the table a snapshot removes.

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use iceberg::TableRequirement;
-use iceberg::spec::{MAIN_BRANCH, Snapshot, SnapshotRef, TableMetadata, TableMetadataBuilder, TableMetadataRef};
+use iceberg::spec::{MAIN_BRANCH, Snapshot, TableMetadata, TableMetadataBuilder, TableMetadataRef};
 use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
-use super::action::{Delta, NewSnapshot, On, Parent, RefChange};
+use super::action::{Delta, NewSnapshot, On, RefChange};
 use super::landed::{Landed, Verdict, landed};
 use super::manifests::Manifests;
 use super::protocol::keeps_files;
@@ -155,7 +155,7 @@ fn reshape(mut builder: TableMetadataBuilder, delta: &Delta) -> iceberg::Result<
 }
 
 /// The base with the columns, spec and order of the change: what its manifests are written for.
-pub fn shaped(table: &TableName, delta: &Delta) -> Result<TableMetadataRef> {
+fn shaped(table: &TableName, delta: &Delta) -> Result<TableMetadataRef> {
     let builder = match &delta.base {
         Base::Existing(state) if delta.schema.is_none() && delta.spec.is_none() && delta.sort_order.is_none() => {
             return Ok(Arc::clone(&state.metadata));
@@ -177,7 +177,7 @@ async fn write(
     new: &NewSnapshot,
     scratch: &mut Vec<String>,
 ) -> Result<Snapshot> {
-    let parent = parent(table, metadata, new)?;
+    let parent = metadata.snapshot_for_ref(&new.branch).or_else(|| metadata.snapshot_for_ref(MAIN_BRANCH));
     let updated_ms = match &delta.base {
         Base::New(_) => 0,
         Base::Existing(state) => state.metadata.last_updated_ms(),
@@ -198,16 +198,6 @@ async fn write(
     let (snapshot, written) = attempt.write().await;
     scratch.extend(written);
     snapshot
-}
-
-fn parent<'a>(table: &TableName, metadata: &'a TableMetadata, new: &NewSnapshot) -> Result<Option<&'a SnapshotRef>> {
-    match new.parent {
-        Parent::Head => Ok(metadata.snapshot_for_ref(&new.branch).or_else(|| metadata.snapshot_for_ref(MAIN_BRANCH))),
-        Parent::Snapshot(id) => metadata
-            .snapshot_by_id(id)
-            .map(Some)
-            .ok_or_else(|| Error::shape(table, format!("no longer has snapshot {id}"))),
-    }
 }
 
 /// What must hold for the request to land: the table is the same one, and everything that the change was worked out from is as it was.

@@ -115,8 +115,7 @@ impl Attempt<'_> {
             for added in group {
                 changes.add(spec_id, &added.file);
                 // No sequence number: the entry takes that of its snapshot.
-                let sequence = added.keep.map_or(-1, |kept| kept.sequence);
-                writer.add_file(added.file.clone(), sequence).map_err(Error::iceberg("add a file to", self.table))?;
+                writer.add_file(added.file.clone(), -1).map_err(Error::iceberg("add a file to", self.table))?;
             }
             made.push(folder.finish(writer).await?);
         }

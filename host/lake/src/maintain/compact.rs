@@ -223,7 +223,7 @@ impl IcebergLake {
                 .iter()
                 .map(|file| {
                     let file = data_file(file, schema, &bin.spec, bin.partition.clone())?;
-                    Ok(Added { file, spec_id: Some(bin.spec.spec_id()), keep: None })
+                    Ok(Added { file, spec_id: Some(bin.spec.spec_id()) })
                 })
                 .collect::<Result<Vec<_>>>()?;
             let old = bin.files.iter().map(|live| live.file.file_path().to_owned()).collect();

@@ -66,6 +66,44 @@ impl Reader {
         Ok(Self { tasks: tasks.collect(), schema })
     }
 
+    /// A file of the table's columns that is not yet part of it can be read, too.
+    pub fn add(&mut self, file: &iceberg::spec::DataFile, state: &iceberg::spec::TableMetadata) {
+        let read_as = state.current_schema();
+        let mut field_ids: Vec<i32> = read_as.as_struct().fields().iter().map(|field| field.id).collect();
+        field_ids.push(RESERVED_FIELD_ID_FILE);
+        let task = FileScanTask::builder()
+            .with_file_size_in_bytes(file.file_size_in_bytes())
+            .with_start(0)
+            .with_length(file.file_size_in_bytes())
+            .with_record_count(Some(file.record_count()))
+            .with_data_file_path(file.file_path().to_owned())
+            .with_data_file_format(file.file_format())
+            .with_schema(Arc::clone(read_as))
+            .with_project_field_ids(field_ids)
+            .with_case_sensitive(true)
+            .build();
+        self.tasks.insert(file.file_path().to_owned(), task);
+    }
+
+    /// The rows of one file, of these columns or all.
+    pub fn batches(&self, core: &Core, state: &TableState, path: &str, columns: Option<&[&str]>) -> Result<Batches> {
+        let planned = self.tasks.get(path).cloned();
+        let mut task = planned.ok_or_else(|| Error::Internal(format!("{path} was not planned")))?;
+        let mut schema = Arc::clone(&self.schema);
+        if let Some(names) = columns {
+            let wrong = |name: &str| Error::Internal(format!("{} has no column {name}", state.name));
+            let positions = names.iter().map(|name| schema.index_of(name).map_err(|_| wrong(name)));
+            let positions = positions.collect::<Result<Vec<_>>>()?;
+            let ids = names.iter().map(|name| {
+                state.metadata.current_schema().field_by_name(name).map(|field| field.id).ok_or_else(|| wrong(name))
+            });
+            task.project_field_ids = ids.chain([Ok(RESERVED_FIELD_ID_FILE)]).collect::<Result<Vec<_>>>()?;
+            schema = schema.project(&positions).map(Arc::new).map_err(|error| Error::Internal(error.to_string()))?;
+        }
+        let stream = core.block_on(async { read(core, vec![task]) }).map_err(Error::iceberg("read", &state.name))?;
+        Ok(Batches { runtime: core.runtime.clone(), stream, schema })
+    }
+
     /// Files that delete files count for.
     pub fn deleted_from(&self) -> HashSet<String> {
         let hit = self.tasks.iter().filter(|(_, task)| !task.deletes.is_empty());
@@ -170,7 +208,7 @@ fn read(core: &Core, tasks: Vec<FileScanTask>) -> iceberg::Result<ArrowRecordBat
 }
 
 /// The rows of some files as the table's columns.
-struct Batches {
+pub struct Batches {
     runtime: Handle,
     stream: ArrowRecordBatchStream,
     schema: SchemaRef,
@@ -262,10 +300,14 @@ fn next_sorted(
 }
 
 /// What columnar says, in the words of a table.
-fn failure(state: &TableState, error: lakehost_columnar::Error) -> Error {
+pub fn failure(state: &TableState, error: lakehost_columnar::Error) -> Error {
     use lakehost_columnar::Error as E;
     match error {
-        E::Io(source) => Error::Store { action: "rewrite files of", location: state.name.to_string(), source },
+        E::Io(source) => match source.downcast::<Error>() {
+            // What a sink of ours wrapped.
+            Ok(error) => error,
+            Err(source) => Error::Store { action: "rewrite files of", location: state.name.to_string(), source },
+        },
         E::Step(source) => match source.downcast::<iceberg::Error>() {
             Ok(source) => Error::Iceberg { action: "read", table: state.name.to_string(), source },
             Err(source) => Error::Internal(format!("the rows of {} cannot be read: {source}", state.name)),
