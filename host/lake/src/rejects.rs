@@ -199,6 +199,9 @@ impl Writer {
         let sink = Shared(Arc::new(Mutex::new(Bytes { sink: Some(sink), written: 0, error: None })));
         let options = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            // No two rows are the same, and a dictionary of them would be thrown away.
+            .set_column_dictionary_enabled(rejects::ROW.into(), false)
+            .set_column_dictionary_enabled(rejects::SOURCE_ROW.into(), false)
             .set_created_by(concat!("lakehost ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let writer = ArrowWriter::try_new(sink.clone(), Arc::clone(&self.schema), Some(options))
