@@ -9,6 +9,7 @@ mod delete;
 mod evolve;
 mod expire;
 mod lost;
+mod merge;
 pub mod minio;
 mod orphans;
 mod races;

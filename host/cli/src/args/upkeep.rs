@@ -191,6 +191,11 @@ mod tests {
     #[test]
     fn the_contract_parses() {
         let lines = [
+            "lakehost table list",
+            "lakehost table show raw.t",
+            "lakehost table drop raw.t --yes --format json",
+            "lakehost table adopt raw.t --cleaners -",
+            "lakehost query SELECT --as-of audit/1 --format parquet --output x.parquet",
             "lakehost table files raw.t --as-of main --histogram --format json",
             "lakehost table partitions raw.t",
             "lakehost table refs raw.t",
