@@ -320,11 +320,9 @@ impl Catalog for RestCatalog {
             stage_create: true,
             properties: &creation.properties,
         })?;
-        let mut answer = self.http.send(&ask).await.map_err(Error::from)?;
-        if answer.status == 404 && wire::refusal(&answer.body).is_some() {
-            self.create_namespace(&table.namespace).await?;
-            answer = self.http.send(&ask).await.map_err(Error::from)?;
-        }
+        // Not every server says of a namespace that is missing that it is.
+        self.create_namespace(&table.namespace).await?;
+        let answer = self.http.send(&ask).await.map_err(Error::from)?;
         match answer.status {
             200 => {
                 let loaded: Loaded = parsed(&self.http, &answer)?;
