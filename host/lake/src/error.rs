@@ -102,17 +102,11 @@ pub enum Error {
         found: Option<String>,
     },
     /// `LH0405`
-    #[error("column {column} of {file} does not fit table {table}")]
-    Drift {
-        table: TableName,
-        column: String,
-        /// Where it came from.
-        file: String,
-        found: String,
-        /// What the table has; `None`: no such column.
-        wanted: Option<String>,
-        why: String,
-    },
+    #[error("column {} of {} does not fit table {}", .0.column, .0.file, .0.table)]
+    Drift(Box<Drift>),
+    /// `LH0407`
+    #[error("the load cannot be merged into {table}")]
+    Key { table: TableName, detail: String },
     /// `LH0403`
     #[error("rows of the load into {table} are not accounted for")]
     Balance { table: TableName, detail: String },
@@ -138,6 +132,19 @@ pub enum Error {
     FailPoint(&'static str),
 }
 
+/// A column that a file brought and its table cannot take.
+#[derive(Debug)]
+pub struct Drift {
+    pub table: TableName,
+    pub column: String,
+    /// Where it came from.
+    pub file: String,
+    pub found: String,
+    /// What the table has; `None`: no such column.
+    pub wanted: Option<String>,
+    pub why: String,
+}
+
 impl Error {
     /// For `map_err`: an I/O error on one file.
     pub(crate) fn store(action: &'static str, location: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
@@ -161,7 +168,14 @@ impl Error {
 
     /// The table is left alone and so are the files: a test plays a killed process.
     pub(crate) fn is_fail_point(&self) -> bool {
-        matches!(self, Self::FailPoint(_))
+        match self {
+            Self::FailPoint(_) => true,
+            // On its way through a file's sink.
+            Self::Store { source, .. } => {
+                source.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).is_some_and(Self::is_fail_point)
+            }
+            _ => false,
+        }
     }
 
     /// The innermost texts, for the `cause` line.
@@ -249,7 +263,8 @@ impl Diagnostic for Error {
             Self::OutcomeUnknown { .. } => codes::COMMIT_UNKNOWN,
             Self::Owner { .. } => codes::TABLE_OWNER,
             Self::Schema { .. } => codes::DATA_SCHEMA,
-            Self::Drift { .. } => codes::DATA_CONTRACT,
+            Self::Drift(_) => codes::DATA_CONTRACT,
+            Self::Key { .. } => codes::DATA_KEY,
             Self::Balance { .. } => codes::DATA_BALANCE,
             Self::NoSnapshot { .. } => codes::USAGE,
             Self::Reference { .. } => codes::REFERENCE,
@@ -282,11 +297,12 @@ impl Diagnostic for Error {
             | Self::NoTable { table, .. }
             | Self::Busy { table, .. }
             | Self::Owner { table, .. }
+            | Self::Key { table, .. }
             | Self::Balance { table, .. } => vec![pair("table", table)],
             Self::OutcomeUnknown { table, run_id, .. } => vec![pair("table", table), pair("run", run_id)],
             Self::Schema { table, column, .. } => vec![pair("table", table), pair("column", column)],
-            Self::Drift { table, column, file, .. } => {
-                vec![pair("table", table), pair("column", column), pair("file", file)]
+            Self::Drift(drift) => {
+                vec![pair("table", &drift.table), pair("column", &drift.column), pair("file", &drift.file)]
             }
             Self::Setting { what, .. } => vec![pair("setting", what)],
             Self::Partition { column, .. } => vec![pair("column", column)],
@@ -300,6 +316,7 @@ impl Diagnostic for Error {
             Self::Damaged { detail, .. }
             | Self::OutcomeUnknown { detail, .. }
             | Self::Balance { detail, .. }
+            | Self::Key { detail, .. }
             | Self::ReadOnly { detail, .. }
             | Self::Setting { detail, .. } => Some(detail.clone()),
             Self::Conflict { what, found, expected, .. } => Some(format!(
@@ -311,9 +328,9 @@ impl Diagnostic for Error {
                 Some(found) => format!("its {property} is `{found}`, this load has `{wanted}`"),
                 None => format!("it has no {property}, this load has `{wanted}`"),
             }),
-            Self::Drift { found, wanted, why, .. } => Some(match wanted {
-                Some(wanted) => format!("the file has {found}, the table has {wanted}: {why}"),
-                None => format!("the file has {found}, the table has no such column: {why}"),
+            Self::Drift(drift) => Some(match &drift.wanted {
+                Some(wanted) => format!("the file has {}, the table has {wanted}: {}", drift.found, drift.why),
+                None => format!("the file has {}, the table has no such column: {}", drift.found, drift.why),
             }),
             Self::Schema { wanted, found, .. } => Some(match found {
                 Some(found) => format!("the load brings {wanted}, the table has {found}"),
@@ -346,8 +363,9 @@ impl Diagnostic for Error {
             }
             Self::Owner { .. } => Some("`--table NAMESPACE.OTHER` loads into another table".to_owned()),
             Self::Schema { .. } => Some("`--table NAMESPACE.NAME` loads into a new table with these columns".to_owned()),
-            Self::Drift { column, .. } => Some(format!(
-                "`rename` says which column it is; `schema = \"discard_value\"` under columns.{column} leaves it out"
+            Self::Drift(drift) => Some(format!(
+                "`rename` says which column it is; `schema = \"discard_value\"` under columns.{} leaves it out",
+                drift.column
             )),
             Self::NoSnapshot { table, .. } => Some(format!("`lakehost snapshots {table}` lists them")),
             _ => match self.code() {

@@ -16,7 +16,7 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::catalog::Base;
 use crate::commit::{Action, Delta, On, Step};
-use crate::error::{Error, Result};
+use crate::error::{Drift, Error, Result};
 use crate::lake::IcebergLake;
 use crate::refs::head;
 use crate::schema::{self, type_word};
@@ -133,13 +133,15 @@ impl<'a> Columns<'a> {
         if *field.data_type() == DataType::Null {
             return Ok(());
         }
-        let refuse = |found: String, wanted: Option<String>, why: &str| Error::Drift {
-            table: self.table.clone(),
-            column: field.name().clone(),
-            file: file.to_owned(),
-            found,
-            wanted,
-            why: why.to_owned(),
+        let refuse = |found: String, wanted: Option<String>, why: &str| {
+            Error::Drift(Box::new(Drift {
+                table: self.table.clone(),
+                column: field.name().clone(),
+                file: file.to_owned(),
+                found,
+                wanted,
+                why: why.to_owned(),
+            }))
         };
         let Some(kind) = schema::table_type(field.data_type()) else {
             return Err(refuse(field.data_type().to_string(), None, "Iceberg has no such type"));

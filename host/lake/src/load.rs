@@ -1,22 +1,27 @@
 //! One load: data files first, then one commit.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{Schema, SchemaRef};
 use lakehost_columnar::{PartitionField, SinkFactory};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::{CommitRequest, Committed, Load, RejectWriter, Staged, TableName, Target};
+use lakehost_pipeline::ports::{CommitRequest, Committed, Load, RejectWriter, Staged, TableName, Target, WriteMode};
 
-use crate::commit::{Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
+use crate::commit::{Action, Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::intent::Intent;
+use crate::merge::{KEYS_AT_ONCE, Merge, MergeAction};
 use crate::plan::Plan;
 use crate::refs;
 use crate::rejects::Rejects;
 use crate::run_files::RunFiles;
+
+/// How often a merge that others overtake begins anew.
+const MERGE_ROUNDS: u32 = 40;
 
 /// A load that has begun.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct LakeLoad {
     files: Arc<RunFiles>,
     /// The part in the table of rejected rows.
     rejects: Option<Rejects>,
+    /// Files that a merge put into the table.
+    merged: Mutex<HashSet<String>>,
     /// Manifests of the last rehearsal.
     rehearsed: Vec<String>,
     /// Nothing is left to tidy up.
@@ -36,7 +43,16 @@ pub struct LakeLoad {
 impl LakeLoad {
     pub(crate) fn new(core: Arc<Core>, target: Target, plan: Plan, intent: Intent) -> Self {
         let files = RunFiles::new(Arc::clone(&core), intent);
-        Self { core, target, plan, files: Arc::new(files), rejects: None, rehearsed: Vec::new(), settled: false }
+        Self {
+            core,
+            target,
+            plan,
+            files: Arc::new(files),
+            rejects: None,
+            merged: Mutex::default(),
+            rehearsed: Vec::new(),
+            settled: false,
+        }
     }
 
     fn try_commit(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Committed> {
@@ -65,7 +81,13 @@ impl LakeLoad {
         self.settled = true;
         self.core.fail_points.pass(fail_point::BEFORE_CLEANUP)?;
         let kept: HashSet<&str> = request.files.iter().map(|file| file.location.as_str()).collect();
-        self.core.forget(self.files.created().into_iter().filter(|location| !kept.contains(location.as_str())));
+        let merged = std::mem::take(&mut *self.merged.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_kept = |location: &String| match self.target.mode {
+            // Some of its files were written anew.
+            WriteMode::Merge => merged.contains(location),
+            _ => kept.contains(location.as_str()),
+        };
+        self.core.forget(self.files.created().into_iter().filter(|location| !is_kept(location)));
         self.core.forget(std::mem::take(&mut self.rehearsed));
         self.files.settle();
         if let Some(rejects) = &self.rejects {
@@ -143,7 +165,59 @@ impl LakeLoad {
     }
 
     fn land(&self, request: &CommitRequest, rejected: Option<&CommitRequest>, branch: Option<&str>) -> Ended {
-        let main = self.action(request, branch);
+        if self.target.mode == WriteMode::Merge {
+            return self.land_merge(request, rejected, branch);
+        }
+        self.land_action(&self.action(request, branch), request, rejected)
+    }
+
+    /// Merges, anew as often as others commit what it has to look at.
+    fn land_merge(&self, request: &CommitRequest, rejected: Option<&CommitRequest>, branch: Option<&str>) -> Ended {
+        let mut plan = self.plan.clone();
+        let mut stray = false;
+        for _ in 0..MERGE_ROUNDS {
+            let load = LoadAction { plan: &plan, ..self.action(request, branch) };
+            let merge = match Merge::work(&self.core, &load, &self.files, KEYS_AT_ONCE) {
+                Ok(merge) => merge,
+                Err(error) => return Ended { result: Err(error), stray },
+            };
+            let action = MergeAction { load, merge: &merge, moved: AtomicBool::new(false) };
+            let ended = self.land_action(&action, request, rejected);
+            stray |= ended.stray;
+            if action.moved.load(Ordering::Relaxed) && !ended.result.as_ref().is_err_and(keeps_files) {
+                match self.on_head() {
+                    Ok(now) => plan = now,
+                    Err(error) => return Ended { result: Err(error), stray },
+                }
+                continue;
+            }
+            if matches!(ended.result.as_deref(), Ok([Landing::Landed { .. }, ..])) {
+                let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+                merged.extend(merge.files().into_iter().map(str::to_owned));
+                if stray {
+                    // An earlier request may name any of them.
+                    merged.extend(self.files.created());
+                }
+                return ended;
+            }
+            return Ended { stray, ..ended };
+        }
+        let busy = Error::Busy { table: self.target.table.clone(), attempts: MERGE_ROUNDS };
+        Ended { result: Err(busy), stray }
+    }
+
+    /// The load's plan on the table as it is now.
+    fn on_head(&self) -> Result<Plan> {
+        let head = self.core.block_on(self.core.catalog.load(&self.target.table))?;
+        let mut plan = Plan::new(&self.target, head, self.plan.location())?;
+        for (found, file) in &self.plan.evolved {
+            plan = plan.evolve(&self.target, found, file)?;
+        }
+        self.plan.carries_over(&plan, &self.target.table)?;
+        Ok(plan)
+    }
+
+    fn land_action(&self, main: &dyn Action, request: &CommitRequest, rejected: Option<&CommitRequest>) -> Ended {
         let main_id = self.files.intent.snapshot_id;
         match (&self.rejects, rejected) {
             (Some(rejects), Some(rejected)) => {
@@ -155,9 +229,9 @@ impl LakeLoad {
                     optional: true,
                 };
                 let ids = [main_id, rejects.files.intent.snapshot_id];
-                self.core.block_on(land(&self.core, &[&main, &beside], &request.run_id, &ids))
+                self.core.block_on(land(&self.core, &[main, &beside], &request.run_id, &ids))
             }
-            _ => self.core.block_on(land(&self.core, &[&main], &request.run_id, &[main_id])),
+            _ => self.core.block_on(land(&self.core, &[main], &request.run_id, &[main_id])),
         }
     }
 
@@ -165,14 +239,23 @@ impl LakeLoad {
         self.ready(request)?;
         self.core.forget(std::mem::take(&mut self.rehearsed));
         let snapshot_id = self.files.intent.snapshot_id;
-        let action = self.action(request, None);
+        let load = self.action(request, None);
+        let merge = match self.target.mode {
+            WriteMode::Merge => Some(Merge::work(&self.core, &load, &self.files, KEYS_AT_ONCE)?),
+            _ => None,
+        };
+        let action: Box<dyn Action> = match &merge {
+            Some(merge) => Box::new(MergeAction { load, merge, moved: AtomicBool::new(false) }),
+            None => Box::new(load),
+        };
         let prepared = self.core.block_on(async {
-            match rehearse(&self.core, &action, &request.run_id, snapshot_id).await? {
+            match rehearse(&self.core, action.as_ref(), &request.run_id, snapshot_id).await? {
                 Some(prepared) => Ok(prepared),
                 // Another run has just committed the same load: that is what there is to see.
                 None => present(&self.core, &self.target.table).await,
             }
         })?;
+        drop(action);
         self.rehearsed.clone_from(&prepared.scratch);
         Ok(Staged { table: self.target.table.clone(), snapshot_id: prepared.snapshot_id, handle: Arc::new(prepared) })
     }

@@ -76,7 +76,7 @@ impl Recorded {
         let load_id = value(summary, "load-id")?.to_owned();
         let window = value(summary, "window").unwrap_or(properties::WHOLE);
         let mode = match value(summary, "mode") {
-            Some("append") => Mode::Adds,
+            Some("append" | "merge") => Mode::Adds,
             Some("full-refresh") => Mode::ReplacesAll,
             Some(_) => Mode::ReplacesWindow,
             // Written before the mode was recorded: what removed nothing hides nothing.

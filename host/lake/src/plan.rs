@@ -169,7 +169,8 @@ impl Plan {
             _ => None,
         };
         let removal = match (target.mode, &window) {
-            (WriteMode::Append, _) => Removal::Nothing,
+            // What a merge takes away comes out when the rows are looked at.
+            (WriteMode::Append | WriteMode::Merge, _) => Removal::Nothing,
             (WriteMode::FullRefresh, _) => Removal::Everything,
             (WriteMode::ReplaceWindow, Some(window)) => Removal::Window(window.clone()),
             (WriteMode::ReplaceWindow, None) => {

@@ -72,7 +72,7 @@ pub fn check_owner(table: &TableName, properties: &HashMap<String, String>, owne
 pub fn key(mode: WriteMode, owner: &str, window_key: &str) -> String {
     match mode {
         WriteMode::ReplaceWindow | WriteMode::FullRefresh => window_key.to_owned(),
-        WriteMode::Append => format!("{owner}:{window_key}"),
+        WriteMode::Append | WriteMode::Merge => format!("{owner}:{window_key}"),
     }
 }
 

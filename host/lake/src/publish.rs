@@ -15,7 +15,7 @@ use lakehost_pipeline::{Fault, Granularity, Window};
 use crate::catalog::{Base, TableState};
 use crate::commit::{
     Action, Added, Delta, Landing, Manifests, NewSnapshot, On, PREFIX, Prepared, RefChange, Removal, Step, changed,
-    land, rehearse,
+    land, rehearse, value,
 };
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -212,6 +212,9 @@ impl Publish<'_> {
             return Err(stuck("main has moved since it began, and it has more than one snapshot"));
         };
         let load = Recorded::of(staged).ok_or_else(|| stuck("main has moved since, and no load made its snapshot"))?;
+        if value(staged.summary(), "mode") == Some("merge") {
+            return Err(stuck("main has moved since, and a merge has to look at its rows again: run it again"));
+        }
         let base = match staged.parent_snapshot_id() {
             Some(parent) => Some(
                 head.metadata

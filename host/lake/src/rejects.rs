@@ -44,7 +44,7 @@ impl Rejects {
     /// The part of a load without rejected rows: those of an earlier load of its window have to go. `None`: there are none.
     pub fn clear(core: &Arc<Core>, main: &Target, run_id: &str) -> Result<Option<Self>> {
         // What is added takes nothing away.
-        if main.mode == WriteMode::Append {
+        if matches!(main.mode, WriteMode::Append | WriteMode::Merge) {
             return Ok(None);
         }
         let Ok(target) = target(main) else { return Ok(None) };
@@ -121,10 +121,12 @@ fn target(main: &Target) -> Result<Target> {
         schema: rejects::schema(main.owner.granularity),
         partition: Vec::new(),
         window: main.window.clone(),
-        mode: main.mode,
+        mode: if main.mode == WriteMode::Merge { WriteMode::Append } else { main.mode },
         owner: main.owner.clone(),
         contract: Contract::default(),
         renames: Vec::new(),
+        key: Vec::new(),
+        order: None,
     })
 }
 

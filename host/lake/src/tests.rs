@@ -9,6 +9,7 @@ mod delete;
 mod evolve;
 mod expire;
 mod lost;
+mod merge;
 mod orphans;
 mod races;
 mod readers;

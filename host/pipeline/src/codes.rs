@@ -41,6 +41,7 @@ codes! {
     DATA_REJECTED = "LH0404", "more rows were rejected than the pipeline allows";
     DATA_CONTRACT = "LH0405", "a column changed and the contract forbids it";
     DATA_CHECK = "LH0406", "a check failed; nothing was published";
+    DATA_KEY = "LH0407", "a merge has no usable key";
     STORE_IO = "LH0501", "the warehouse cannot be read or written";
     STORE_MISSING = "LH0502", "a file of the table is missing or damaged";
     CATALOG_IO = "LH0601", "the catalog cannot be read or written";

@@ -102,6 +102,7 @@ pub(crate) fn describe(splits: &[Split], target: &Target) -> String {
         WriteMode::ReplaceWindow => "replace-window",
         WriteMode::Append => "append",
         WriteMode::FullRefresh => "full-refresh",
+        WriteMode::Merge => "merge",
     };
     format!("would load {} splits ({size}) into {} by {mode}", splits.len(), target.table)
 }

@@ -174,6 +174,8 @@ pub enum WriteMode {
     Append,
     /// All files are replaced by the new ones.
     FullRefresh,
+    /// Each new row takes the place of those with the same key.
+    Merge,
 }
 
 /// Who a replace-window table belongs to. A load that differs is refused.
@@ -201,6 +203,10 @@ pub struct Target {
     pub contract: Contract,
     /// Columns that the pipeline names anew: (new, old). They keep their field ids.
     pub renames: Vec<(String, String)>,
+    /// What tells rows apart, for [`WriteMode::Merge`].
+    pub key: Vec<String>,
+    /// Of two new rows with one key the one with the greater value counts; without it, or where they are equal, the later one.
+    pub order: Option<String>,
 }
 
 /// A table as it stands.

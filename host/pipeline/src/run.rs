@@ -289,6 +289,8 @@ impl OneWindow<'_> {
             },
             contract: self.plan.contract.clone(),
             renames: self.plan.renames.clone(),
+            key: self.dataset.key.clone(),
+            order: self.dataset.cursor.clone(),
         })
     }
 

@@ -7,6 +7,7 @@ pub mod init;
 pub mod maintenance;
 pub mod plugin;
 pub mod query;
+pub mod rejects;
 pub mod resolve;
 pub mod run;
 pub mod runs;
@@ -21,7 +22,7 @@ use std::io::{self, Write};
 use lakehost_pipeline::{ErrorReport, Fault};
 use serde_json::{Value, json};
 
-use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand, UpkeepCommand, VersionCommand};
+use crate::args::{Command, ErrorFormat, PluginCommand, RejectsCommand, TableCommand, UpkeepCommand, VersionCommand};
 use crate::error::Error;
 
 /// Does what the command line says.
@@ -38,6 +39,8 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Table(TableCommand::Drop(arguments)) => table::drop(arguments),
         Command::Table(TableCommand::Upkeep(command)) => upkeep(command),
         Command::Table(TableCommand::Version(command)) => version(command),
+        Command::Rejects(RejectsCommand::List(arguments)) => rejects::list(arguments),
+        Command::Rejects(RejectsCommand::Show(arguments)) => rejects::show(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),

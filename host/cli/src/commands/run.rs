@@ -21,9 +21,6 @@ use crate::render::{self, Colour, line};
 use crate::warehouse::{self, NoLake, Warehouse};
 use crate::{append, embedded, exit_code, failures, report, runs, screen, signals};
 
-/// Whether the lake has a place for rejected rows.
-const KEEPS_REJECTED: bool = false;
-
 /// What a run that came to its end leaves to tell.
 struct Ended {
     report: RunReport,
@@ -308,7 +305,7 @@ fn plan(
         contract: request.contract.clone(),
         renames: request.renames.clone(),
         checks: request.checks.clone(),
-        quarantine: request.quarantine && KEEPS_REJECTED,
+        quarantine: request.quarantine,
         max_rejected: request.max_rejected,
         memory_bytes: request.place.memory_bytes,
         threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -215,7 +215,7 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         contract: pipeline.map(contract).unwrap_or_default(),
         renames: pipeline.map(|pipeline| pipeline.rename.clone().into_iter().collect()).unwrap_or_default(),
         checks: pipeline.map_or(Ok(Vec::new()), |pipeline| checks::resolve(&pipeline.check)).map_err(in_file)?,
-        quarantine: pipeline.and_then(|pipeline| pipeline.quarantine).unwrap_or(true),
+        quarantine: !arguments.no_quarantine && pipeline.and_then(|pipeline| pipeline.quarantine).unwrap_or(true),
         place,
     })
 }

@@ -43,29 +43,44 @@ impl Action for LoadAction<'_> {
             return Ok(Step::Nothing { snapshot_id: None });
         }
         let files = data_files(&self.target.table, &plan.metadata, plan.window.as_ref(), &self.request.files)?;
+        let added = files.into_iter().map(Added::new).collect();
+        Ok(Step::Change(Box::new(self.delta(on, &plan, plan.removal.clone(), added, &[]))))
+    }
+}
+
+impl LoadAction<'_> {
+    /// The change of a load that removes and adds these files.
+    pub fn delta(
+        &self,
+        on: &On<'_>,
+        plan: &Plan,
+        removal: Removal,
+        added: Vec<Added>,
+        counts: &[(&str, u64)],
+    ) -> Delta {
         let key = properties::key_of(self.target);
+        let mut summary = summary::of_load(self.request, self.target, &key);
+        summary.extend(counts.iter().map(|(name, count)| (format!("{}{name}", summary::PREFIX), count.to_string())));
         let mut delta = Delta::on(plan.base.clone());
         delta.schema = plan.new_schema.clone();
         delta.spec = plan.new_spec.clone();
         delta.snapshot = Some(NewSnapshot {
             branch: self.branch.unwrap_or(MAIN_BRANCH).to_owned(),
-            removal: plan.removal.clone(),
-            added: files.into_iter().map(Added::new).collect(),
-            ..NewSnapshot::on_main(summary::of_load(self.request, self.target, &key))
+            removal: removal.clone(),
+            added,
+            ..NewSnapshot::on_main(summary)
         });
         if self.branch.is_none() {
             let (set, unset) =
-                loaded::after(plan.metadata.properties(), &key, &self.request.load_id, on.snapshot_id, &plan.removal);
+                loaded::after(plan.metadata.properties(), &key, &self.request.load_id, on.snapshot_id, &removal);
             delta.proof = set.iter().next().map(|(name, value)| (name.clone(), value.clone()));
             (delta.set, delta.unset) = (set, unset);
         }
-        Ok(Step::Change(Box::new(delta)))
+        delta
     }
-}
 
-impl LoadAction<'_> {
     /// The snapshot of our very load, when another run committed it.
-    fn already_loaded(&self, head: &TableState) -> Option<i64> {
+    pub fn already_loaded(&self, head: &TableState) -> Option<i64> {
         let target = self.target;
         let found = loaded::find(head, target.mode, &target.owner.owner, properties::window_key(target), |load_id| {
             load_id == self.request.load_id
@@ -83,7 +98,7 @@ impl LoadAction<'_> {
     }
 
     /// The load's plan on the table as it is now.
-    async fn plan_on(&self, on: &On<'_>) -> Result<Plan> {
+    pub async fn plan_on(&self, on: &On<'_>) -> Result<Plan> {
         let base = self.plan.state();
         if base.map(TableState::version) == on.head.map(TableState::version) {
             return Ok(self.plan.clone());

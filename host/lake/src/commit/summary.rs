@@ -76,6 +76,7 @@ fn mode_word(mode: WriteMode) -> &'static str {
         WriteMode::ReplaceWindow => "replace-window",
         WriteMode::Append => "append",
         WriteMode::FullRefresh => "full-refresh",
+        WriteMode::Merge => "merge",
     }
 }
 
@@ -310,6 +311,8 @@ mod tests {
             owner: Owner { owner: "o".into(), granularity: lakehost_pipeline::Granularity::None, cleaners: "-".into() },
             contract: Default::default(),
             renames: Vec::new(),
+            key: Vec::new(),
+            order: None,
         };
         of_load(request, &target, "o:all")
     }

@@ -66,6 +66,25 @@ impl Reader {
         Ok(Self { tasks: tasks.collect(), schema })
     }
 
+    /// A file of the table's columns that is not yet part of it can be read, too.
+    pub fn add(&mut self, file: &iceberg::spec::DataFile, state: &iceberg::spec::TableMetadata) {
+        let read_as = state.current_schema();
+        let mut field_ids: Vec<i32> = read_as.as_struct().fields().iter().map(|field| field.id).collect();
+        field_ids.push(RESERVED_FIELD_ID_FILE);
+        let task = FileScanTask::builder()
+            .with_file_size_in_bytes(file.file_size_in_bytes())
+            .with_start(0)
+            .with_length(file.file_size_in_bytes())
+            .with_record_count(Some(file.record_count()))
+            .with_data_file_path(file.file_path().to_owned())
+            .with_data_file_format(file.file_format())
+            .with_schema(Arc::clone(read_as))
+            .with_project_field_ids(field_ids)
+            .with_case_sensitive(true)
+            .build();
+        self.tasks.insert(file.file_path().to_owned(), task);
+    }
+
     /// The rows of one file, of these columns or all.
     pub fn batches(&self, core: &Core, state: &TableState, path: &str, columns: Option<&[&str]>) -> Result<Batches> {
         let planned = self.tasks.get(path).cloned();

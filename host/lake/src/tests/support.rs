@@ -162,6 +162,8 @@ impl Job {
                 owner: Owner { owner: "tlc/trips".into(), granularity: Granularity::Month, cleaners: "-".into() },
                 contract: Default::default(),
                 renames: Vec::new(),
+                key: Vec::new(),
+                order: None,
             },
             load_id: format!("load-{run}"),
             run_id: format!("run-{run}"),
