@@ -359,3 +359,45 @@ fn upkeep_does_what_the_thresholds_ask_for() {
     );
     world.check_no_orphans(&lake);
 }
+
+/// Figures by hand: `cargo test --release -p lakehost-lake -p unify --lib -- --ignored --nocapture upkeep_of_ten_thousand`.
+#[test]
+#[ignore = "takes a minute; prints times"]
+fn upkeep_of_ten_thousand_files() {
+    use crate::{ExpireOptions, OrphanOptions};
+
+    let world = World::new();
+    let lake = world.lake();
+    let time = |what: &str, work: &dyn Fn() -> String| {
+        let start = std::time::Instant::now();
+        let said = work();
+        eprintln!("{what}: {:.0} ms, {said}", start.elapsed().as_secs_f64() * 1e3);
+    };
+    let files =
+        |window: i64| (0..1_000).map(|file| (0..1_000).map(|row| window + file * 1_000 + row).collect()).collect();
+    for month in 1..=10 {
+        let label = if month < 10 { format!("2024-0{month}") } else { format!("2024-{month}") };
+        Job { files: files(month * 10_000_000), ..Job::month(&label, 0..1) }.land(&lake);
+    }
+    let options = |window: Option<&str>| CompactOptions { window: window.map(str::to_owned), ..Default::default() };
+    time("compact 1,000 files of 1,000 rows", &|| {
+        let done = lake.compact(&table(), &options(Some("2024-01")), &NoObserver).unwrap();
+        format!(
+            "{} → {} files, {} → {} bytes",
+            done.files_before, done.files_after, done.bytes_before, done.bytes_after
+        )
+    });
+    time("compact the other 9,000", &|| {
+        let done = lake.compact(&table(), &options(None), &NoObserver).unwrap();
+        format!("{} → {} files, {} rows", done.files_before, done.files_after, done.rows)
+    });
+    let any_age = OrphanOptions { older_than_ms: 0, allow_younger_than_72h: true, delete: false };
+    time("orphans among 10,000 files", &|| format!("{} found", lake.orphans(None, &any_age).unwrap().len()));
+    let now = ExpireOptions { older_than_ms: 0, keep: 1, dry_run: false };
+    time("expire with 10,000 files", &|| {
+        let expired = lake.expire(&table(), &now).unwrap();
+        format!("{} snapshots, {} files deleted", expired.snapshots.len(), expired.files_deleted)
+    });
+    assert_eq!(rows(&world, &lake).values().sum::<usize>(), 10_000_000);
+    world.check_no_orphans(&lake);
+}
