@@ -1,6 +1,8 @@
 """Read every branch and tag of a table with two independent readers, as JSON.
 
-usage: read_refs.py WAREHOUSE NAMESPACE.TABLE
+usage: read_refs.py WAREHOUSE|PROPERTIES NAMESPACE.TABLE
+
+A WAREHOUSE is a folder with catalog.db in it; PROPERTIES are those of a PyIceberg catalog, as JSON.
 
 {"fields": [[id, name, type]], "refs": {name: {"kind", "snapshot", "operation", "pyiceberg": [rows], "duckdb": [rows], "entries": [[status,
 snapshot, sequence, rows]]}}}. Rows are lists of text, sorted; entries are those of all manifests of the snapshot, deleted files included.
@@ -11,18 +13,42 @@ import sys
 
 import duckdb
 import duckdb_extensions
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import load_catalog
+from pyiceberg.exceptions import NotInstalledError
 
 
 def texts(rows):
     return sorted([["" if value is None else str(value) for value in row] for row in rows])
 
 
+def properties_of(place):
+    if place.startswith("{"):
+        return json.loads(place)
+    return {"name": "lakehost", "type": "sql", "uri": f"sqlite:///{place}/catalog.db", "warehouse": place}
+
+
+def reach_bucket(connection, properties):
+    duckdb_extensions.import_extension("httpfs", con=connection)
+    connection.load_extension("httpfs")
+    scheme, host = properties["s3.endpoint"].split("://")
+    connection.execute(
+        f"""create secret (type s3, key_id '{properties["s3.access-key-id"]}', secret '{properties["s3.secret-access-key"]}',
+            endpoint '{host}', region '{properties["s3.region"]}', url_style 'path', use_ssl {"true" if scheme == "https" else "false"})"""
+    )
+
+
 def main():
-    warehouse, name = sys.argv[1:3]
-    catalog = SqlCatalog("lakehost", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=warehouse)
+    place, name = sys.argv[1:3]
+    properties = properties_of(place)
+    try:
+        catalog = load_catalog(properties.pop("name"), **properties)
+    except (ModuleNotFoundError, NotInstalledError) as missing:
+        json.dump({"skipped": str(missing)}, sys.stdout)
+        return
     table = catalog.load_table(name)
     connection = duckdb.connect()
+    if "s3.endpoint" in properties:
+        reach_bucket(connection, properties)
     for extension in ("avro", "iceberg"):
         duckdb_extensions.import_extension(extension, con=connection)
         connection.load_extension(extension)

@@ -5,7 +5,11 @@
 
 mod metadata_cache;
 mod metadata_text;
+mod postgres;
+mod rest;
+mod sql;
 mod sqlite;
+mod statements;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,6 +24,8 @@ use iceberg::{TableRequirement, TableUpdate};
 use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
+pub use postgres::{PostgresCatalog, PostgresOptions};
+pub use rest::{RestAuth, RestCatalog, RestOptions};
 pub use sqlite::{SqliteCatalog, SqliteOptions};
 
 use crate::error::{Error, Result};
@@ -30,14 +36,19 @@ use crate::location::{metadata_file, metadata_version};
 pub struct TableState {
     pub name: TableName,
     pub metadata: TableMetadataRef,
+    /// Empty when the catalog does not tell: its answers are then all there is.
     pub metadata_location: String,
 }
 
 impl TableState {
-    /// What tells this state of the table from any other.
+    /// Another text after every change of the table.
     #[must_use]
     pub fn version(&self) -> String {
-        self.metadata_location.clone()
+        if !self.metadata_location.is_empty() {
+            return self.metadata_location.clone();
+        }
+        let (metadata, head) = (&self.metadata, self.main().map_or(0, |snapshot| snapshot.snapshot_id()));
+        format!("{}:{}:{head}", metadata.uuid(), metadata.last_updated_ms())
     }
 
     /// The head of `main`.
@@ -87,6 +98,13 @@ impl Creation {
     }
 }
 
+/// What a catalog decided of a table that is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub location: String,
+    pub uuid: Uuid,
+}
+
 /// What a change starts from.
 #[derive(Clone, Debug)]
 pub enum Base {
@@ -131,7 +149,8 @@ impl TableChange {
             let builder = match &base {
                 Base::New(creation) => creation.builder()?,
                 Base::Existing(state) => {
-                    TableMetadata::clone(&state.metadata).into_builder(Some(state.metadata_location.clone()))
+                    let location = Some(state.metadata_location.clone()).filter(|location| !location.is_empty());
+                    TableMetadata::clone(&state.metadata).into_builder(location)
                 }
             };
             change(builder)?.build()
@@ -209,7 +228,19 @@ impl Abilities {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CatalogEntry {
     pub table: TableName,
-    pub metadata_location: String,
+    /// Catalogs that speak HTTP list names only.
+    pub metadata_location: Option<String>,
+}
+
+impl CatalogEntry {
+    /// The table, when its files are in `folder`, a location that ends with `/`.
+    pub(crate) async fn at(&self, folder: &str, catalog: &dyn Catalog) -> Result<Option<TableState>> {
+        if self.metadata_location.as_ref().is_some_and(|location| !location.starts_with(folder)) {
+            return Ok(None);
+        }
+        let state = catalog.load(&self.table).await?;
+        Ok(state.filter(|state| format!("{}/", state.metadata.location().trim_end_matches('/')) == folder))
+    }
 }
 
 /// Which metadata file is the present state of which table.
@@ -223,6 +254,14 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn list_tables(&self, namespace: Option<&str>) -> Result<Vec<CatalogEntry>>;
     /// Makes a namespace; one that is there already is fine.
     async fn create_namespace(&self, namespace: &str) -> Result<()>;
+    /// Where a new table must lie, when that is the catalog's to say. What comes with the answer, credentials for instance, is with the store.
+    async fn place(&self, _table: &TableName, _creation: &Creation) -> Result<Option<Placed>> {
+        Ok(None)
+    }
+    /// Where it is, without secrets.
+    fn shown(&self) -> &str {
+        "the catalog"
+    }
     /// An error when it is certain by now that no commit can work.
     fn check_writable(&self) -> Result<()> {
         Ok(())
@@ -231,7 +270,7 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     fn can(&self) -> Abilities {
         Abilities::ALL
     }
-    /// Applies all changes or none, in one request. An `Err` means that none was applied and none can be later.
+    /// Applies all changes or none, in one request; more than one only where [`Abilities::many_tables`]. An `Err` means that none was applied and none can be later.
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome>;
     /// Forgets a table that is as the caller saw it; `false`: it is not. Files stay.
     async fn drop_table(&self, state: &TableState) -> Result<bool>;

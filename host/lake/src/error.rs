@@ -9,6 +9,9 @@ use lakehost_pipeline::{Code, Diagnostic, Retry, codes};
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What a library reports.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Everything that this crate reports.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,8 +43,14 @@ pub enum Error {
         /// Where the catalog is, without secrets.
         catalog: String,
         #[source]
-        source: Box<sqlx::Error>,
+        source: BoxError,
     },
+    /// `LH0606`
+    #[error("the catalog {catalog} refuses access")]
+    CatalogAccess { catalog: String, detail: String },
+    /// `LH0607`
+    #[error("the catalog {catalog} cannot do what was asked")]
+    CatalogUnable { catalog: String, detail: String },
     /// `LH0501`, or `LH1001` when the disk is full: the catalog could be opened for reading only.
     #[error("{what} cannot be written")]
     ReadOnly {
@@ -193,8 +202,21 @@ impl Error {
     }
 }
 
-/// The Iceberg library turns I/O errors into text, so the text has to be asked.
+fn io_code(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => codes::MACHINE_DISK,
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => codes::STORE_MISSING,
+        // Of an object store: a local file system has a number, and no words.
+        io::ErrorKind::PermissionDenied if error.get_ref().is_some() => codes::STORE_ACCESS,
+        _ => codes::STORE_IO,
+    }
+}
+
+/// The Iceberg library turns I/O errors of local files into text, so the text has to be asked.
 fn iceberg_code(error: &iceberg::Error) -> Code {
+    if let Some(source) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>()) {
+        return io_code(source);
+    }
     let text = error.to_string();
     let has = |needle: &str| text.contains(needle);
     if has("os error 28") || has("No space left") {
@@ -213,9 +235,29 @@ fn iceberg_code(error: &iceberg::Error) -> Code {
 
 /// SQLite's primary result code, when the error came from the database.
 pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    let error = error.as_database_error()?.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
+    let code: i32 = sqlx::error::DatabaseError::code(error)?.parse().ok()?;
     // A full disk, met while the shared memory of the WAL was made.
     Some(if code == SQLITE_IOERR_SHMSIZE { SQLITE_FULL } else { code & 0xff })
+}
+
+/// Postgres's five characters, when the error came from the database.
+pub(crate) fn postgres_code(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    Some(error.code().to_owned())
+}
+
+/// The code of an error that a catalog's database, or the way to it, reports.
+fn database_code(source: &BoxError) -> Code {
+    let Some(error) = source.downcast_ref::<sqlx::Error>() else { return codes::CATALOG_IO };
+    match (sqlite_code(error), postgres_code(error).as_deref()) {
+        (Some(SQLITE_FULL), _) | (_, Some("53100")) => codes::MACHINE_DISK,
+        // A lock was not to be had in time, or there are too many connections.
+        (Some(SQLITE_BUSY), _) | (_, Some("55P03" | "53300")) => codes::CATALOG_BUSY,
+        // Wrong password, unknown role, no right to the table.
+        (_, Some("28000" | "28P01" | "42501")) => codes::CATALOG_ACCESS,
+        _ => codes::CATALOG_IO,
+    }
 }
 
 /// Whether SQLite's own text is that of a full disk: of a catalog that opened to read, the text is all that was kept.
@@ -241,18 +283,12 @@ const SQLITE_IOERR_SHMSIZE: i32 = 4874;
 impl Diagnostic for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Store { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => codes::MACHINE_DISK,
-                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => codes::STORE_MISSING,
-                _ => codes::STORE_IO,
-            },
+            Self::Store { source, .. } => io_code(source),
             Self::Damaged { .. } => codes::STORE_MISSING,
             Self::Iceberg { source, .. } => iceberg_code(source),
-            Self::Catalog { source, .. } => match sqlite_code(source) {
-                Some(SQLITE_FULL) => codes::MACHINE_DISK,
-                Some(SQLITE_BUSY) => codes::CATALOG_BUSY,
-                _ => codes::CATALOG_IO,
-            },
+            Self::Catalog { source, .. } => database_code(source),
+            Self::CatalogAccess { .. } => codes::CATALOG_ACCESS,
+            Self::CatalogUnable { .. } => codes::CATALOG_UNABLE,
             Self::ReadOnly { detail, .. } if is_full(detail) => codes::MACHINE_DISK,
             Self::ReadOnly { .. } => codes::STORE_IO,
             Self::Partition { .. } => codes::USAGE,
@@ -290,7 +326,9 @@ impl Diagnostic for Error {
             Self::Store { location, .. } => vec![pair("file", location)],
             Self::Damaged { table, location, .. } => vec![pair("table", table), pair("file", location)],
             Self::Iceberg { table, .. } | Self::NoSnapshot { table, .. } => vec![pair("table", table)],
-            Self::Catalog { catalog, .. } => vec![pair("catalog", catalog)],
+            Self::Catalog { catalog, .. }
+            | Self::CatalogAccess { catalog, .. }
+            | Self::CatalogUnable { catalog, .. } => vec![pair("catalog", catalog)],
             Self::Conflict { table, .. }
             | Self::TableShape { table, .. }
             | Self::Reference { table, .. }
@@ -318,6 +356,8 @@ impl Diagnostic for Error {
             | Self::Balance { detail, .. }
             | Self::Key { detail, .. }
             | Self::ReadOnly { detail, .. }
+            | Self::CatalogAccess { detail, .. }
+            | Self::CatalogUnable { detail, .. }
             | Self::Setting { detail, .. } => Some(detail.clone()),
             Self::Conflict { what, found, expected, .. } => Some(format!(
                 "another load changed {what}: main is at {}, expected {}",
@@ -368,6 +408,7 @@ impl Diagnostic for Error {
                 drift.column
             )),
             Self::NoSnapshot { table, .. } => Some(format!("`lakehost snapshots {table}` lists them")),
+            Self::CatalogUnable { .. } => Some("`lakehost explain LH0607` says which catalogs can do what".to_owned()),
             _ => match self.code() {
                 codes::MACHINE_DISK => {
                     let place = match self {
@@ -377,6 +418,18 @@ impl Diagnostic for Error {
                         _ => "in the warehouse".to_owned(),
                     };
                     Some(format!("free some space {place}, then run the same command again"))
+                }
+                codes::STORE_ACCESS => Some(match self {
+                    Self::Store { location, .. } => {
+                        format!("see that the keys of the profile may read, write and delete under {}", folder_of(location))
+                    }
+                    _ => "see that the keys of the profile may read, write and delete in the warehouse".to_owned(),
+                }),
+                codes::CATALOG_ACCESS => Some(
+                    "give the catalog's user or token the rights to read and commit; `lakehost doctor` looks closer".to_owned(),
+                ),
+                codes::CATALOG_IO if matches!(self, Self::Catalog { catalog, .. } if catalog.contains("://")) => {
+                    Some("nothing was changed; see that the catalog is up, then run the same command again".to_owned())
                 }
                 codes::CATALOG_IO => Some(
                     "`lakehost doctor` looks closer; restore catalog.db from a copy, or name another --warehouse".to_owned(),

@@ -1,112 +1,33 @@
 //! The lake: a warehouse folder and its catalog, as the pipeline sees it.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use iceberg::table::Table;
 use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::{Lake, Load, LoadRecord, LoadState, TableInfo, TableName, Target, WriteMode};
 use rand::Rng;
-use tokio::runtime::Handle;
 
-use crate::catalog::{SqliteCatalog, SqliteOptions, TableState};
+use crate::catalog::TableState;
 use crate::commit::{Action, Landing, land, open, source_objects};
-use crate::core::{Clock, Core};
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::fail_point::FailPoints;
 use crate::intent::Intent;
 use crate::layout;
 use crate::load::LakeLoad;
 use crate::loaded::{self, Found};
-use crate::location::{Warehouse, check_run_id};
+use crate::location::check_run_id;
 use crate::plan::Plan;
-use crate::process::Process;
 use crate::resolve::{self, Ask, Resolution, Resolved};
 use crate::schema;
-use crate::store::{LocalStore, Store};
 
-/// Where a lake is and what it works with.
-#[derive(Clone)]
-pub struct LakeOptions {
-    /// A local folder; made when it is not there.
-    pub warehouse: PathBuf,
-    /// A path or a PyIceberg URI (`sqlite:////w/catalog.db`); none: `catalog.db` in the warehouse.
-    pub catalog_uri: Option<String>,
-    /// PyIceberg must be given the same name.
-    pub catalog_name: String,
-    /// A multi-threaded runtime; the methods of the lake block on it, so they must not be called from inside one.
-    pub runtime: Handle,
-    pub clock: Clock,
-    /// What was committed survives a power cut.
-    pub durable: bool,
-    pub fail_points: FailPoints,
-    /// Who writes intent records; tests play several processes.
-    pub process: Process,
-}
-
-impl LakeOptions {
-    /// The defaults: catalog `lakehost` in the warehouse, durable.
-    #[must_use]
-    pub fn new(warehouse: PathBuf, runtime: Handle, clock: Clock) -> Self {
-        Self {
-            warehouse,
-            catalog_uri: None,
-            catalog_name: "lakehost".to_owned(),
-            runtime,
-            clock,
-            durable: true,
-            fail_points: FailPoints::from_env(),
-            process: Process::current(),
-        }
-    }
-}
-
-impl fmt::Debug for LakeOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LakeOptions")
-            .field("warehouse", &self.warehouse)
-            .field("catalog_name", &self.catalog_name)
-            .field("durable", &self.durable)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A warehouse and its catalog. Cheap to clone.
+/// A warehouse with its catalog. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct IcebergLake {
     pub(crate) core: Arc<Core>,
 }
 
 impl IcebergLake {
-    /// Opens the lake; folder and catalog are made when they are not there.
-    ///
-    /// # Errors
-    /// `LH0501` the folder, `LH0601` the catalog, `LH0102` a setting that cannot be.
-    pub fn open(options: LakeOptions) -> Result<Self> {
-        let warehouse = Warehouse::open(&options.warehouse)?;
-        let store: Arc<dyn Store> = Arc::new(LocalStore::new(options.durable));
-        let catalog = SqliteOptions {
-            uri: options.catalog_uri.unwrap_or_else(|| warehouse.default_catalog().display().to_string()),
-            name: options.catalog_name,
-            durable: options.durable,
-        };
-        let opened = SqliteCatalog::open(&catalog, Arc::clone(&store), options.fail_points.clone());
-        let catalog = Arc::new(options.runtime.block_on(opened)?);
-        let core = Core {
-            warehouse,
-            io: store.file_io(),
-            store,
-            catalog,
-            clock: options.clock,
-            fail_points: options.fail_points,
-            process: options.process,
-            runtime: options.runtime,
-        };
-        Ok(Self { core: Arc::new(core) })
-    }
-
     /// The table as the catalog has it now.
     pub fn state(&self, name: &TableName) -> Result<TableState> {
         self.core.block_on(self.load(name))
@@ -195,6 +116,7 @@ impl IcebergLake {
             self.core.catalog.load(&target.table).await
         })?;
         let plan = Plan::new(target, state, &self.core.warehouse.table(&target.table))?;
+        let plan = plan.placed(&self.core, &target.table)?;
         let intent = Intent::new(&self.core, target, &plan, run_id);
         Ok(LakeLoad::new(Arc::clone(&self.core), target.clone(), plan, intent))
     }

@@ -35,6 +35,7 @@ mod location;
 mod maintain;
 mod masked;
 mod merge;
+mod open;
 mod plan;
 mod process;
 mod properties;
@@ -51,8 +52,8 @@ mod tables;
 mod tests;
 
 pub use catalog::{
-    Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, SqliteCatalog, SqliteOptions, TableChange,
-    TableState,
+    Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, Placed, PostgresCatalog, PostgresOptions,
+    RestAuth, RestCatalog, RestOptions, SqliteCatalog, SqliteOptions, TableChange, TableState,
 };
 pub use commit::Prepared;
 pub use constants::FileConstants;
@@ -63,14 +64,15 @@ pub use error::{Drift, Error, Result};
 pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
 pub use inspect::MetadataTable;
 pub use intent::Intent;
-pub use lake::{IcebergLake, LakeOptions};
+pub use lake::IcebergLake;
 pub use maintain::{
     CompactOptions, Compacted, ExpireOptions, Expired, Orphan, OrphanKind, OrphanOptions, SortKey, Thresholds,
 };
+pub use open::{CatalogOptions, LakeOptions};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
 pub use provenance::Provenance;
 pub use refs::{RefKind, references};
 pub use resolve::{Resolution, Resolved};
-pub use store::{LocalStore, Store, StoredFile};
+pub use store::{LocalStore, PendingUpload, S3Options, S3Store, Store, StoreBytes, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};

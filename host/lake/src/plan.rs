@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Base, Creation, TableState};
 use crate::commit::Removal;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::evolve;
 use crate::layout::{self, WindowValue};
@@ -190,6 +191,16 @@ impl Plan {
             window,
             removal,
         })
+    }
+
+    /// The same plan; that of a new table where its catalog wants it, and as it calls it.
+    pub fn placed(self, core: &Core, table: &TableName) -> Result<Self> {
+        let Base::New(creation) = &self.base else { return Ok(self) };
+        let Some(placed) = core.block_on(core.catalog.place(table, creation))? else { return Ok(self) };
+        let creation = Creation { location: placed.location, uuid: placed.uuid, ..Creation::clone(creation) };
+        let metadata =
+            creation.builder().and_then(|builder| builder.build()).map_err(Error::iceberg("lay out", table))?;
+        Ok(Self { base: Base::New(Box::new(creation)), metadata: Arc::new(metadata.metadata), ..self })
     }
 
     /// Where the table is or will be.

@@ -63,6 +63,7 @@ impl Rejects {
         if let Base::New(creation) = &mut plan.base {
             creation.properties.insert(REJECTED_OF.to_owned(), main.table.to_string());
         }
+        let plan = plan.placed(core, &target.table)?;
         if !plan.partition.is_empty() {
             return Err(Error::shape(
                 &target.table,

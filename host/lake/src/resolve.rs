@@ -116,8 +116,8 @@ async fn find(core: &Core, intent: &Intent) -> Result<Option<TableState>> {
     }
     let folder = format!("{}/", intent.location);
     for entry in core.catalog.list_tables(None).await? {
-        if entry.metadata_location.starts_with(&folder) {
-            return core.catalog.load(&entry.table).await;
+        if let Some(state) = entry.at(&folder, core.catalog.as_ref()).await? {
+            return Ok(Some(state));
         }
     }
     Ok(None)
@@ -135,8 +135,21 @@ fn without_table(core: &Core, intent: &Intent) -> Resolution {
 fn not_landed(core: &Core, intent: &Intent, files: Vec<String>) -> Resolution {
     let files_deleted = files.len();
     core.forget(files);
+    give_up_uploads(core, intent);
     intent.remove(core);
     Resolution::NotLanded { files_deleted }
+}
+
+/// Data files that a killed run had half sent. A store that does not list them by folder (MinIO) drops them by itself after a day.
+fn give_up_uploads(core: &Core, intent: &Intent) {
+    let prefix = format!("{}/{}", intent.data_folder, data_prefix(&intent.run_id));
+    let given_up = core.store.uploads(&intent.data_folder).and_then(|uploads| {
+        let mut ours = uploads.iter().filter(|upload| upload.location.starts_with(&prefix));
+        ours.try_for_each(|upload| core.store.abort_upload(upload))
+    });
+    if let Err(error) = given_up {
+        tracing::warn!(run_id = %intent.run_id, %error, "unfinished uploads of an interrupted run could not be given up");
+    }
 }
 
 /// Every file of the run that is there: data files, manifests, metadata files that are not the table's.

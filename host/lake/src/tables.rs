@@ -148,7 +148,13 @@ impl IcebergLake {
             }
             let folder = format!("{location}/");
             let others = self.core.catalog.list_tables(None).await?;
-            Ok(others.iter().any(|other| other.metadata_location.starts_with(&folder)))
+            for other in others {
+                // A table that cannot be read may be there as well.
+                if !matches!(other.at(&folder, self.core.catalog.as_ref()).await, Ok(None)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })?;
         let files_deleted = !shared && self.core.warehouse.owns(&location);
         if files_deleted {

@@ -44,11 +44,14 @@ codes! {
     DATA_KEY = "LH0407", "a merge has no usable key";
     STORE_IO = "LH0501", "the warehouse cannot be read or written";
     STORE_MISSING = "LH0502", "a file of the table is missing or damaged";
+    STORE_ACCESS = "LH0503", "the object store refuses access";
     CATALOG_IO = "LH0601", "the catalog cannot be read or written";
     CATALOG_CONFLICT = "LH0602", "another load changed the same window";
     CATALOG_TABLE = "LH0603", "the table is not as the load expects it";
     CATALOG_NO_TABLE = "LH0604", "no such table";
     CATALOG_BUSY = "LH0605", "too many writers at once";
+    CATALOG_ACCESS = "LH0606", "the catalog refuses access";
+    CATALOG_UNABLE = "LH0607", "the catalog cannot do what was asked";
     COMMIT_UNKNOWN = "LH0651", "it is not known whether the commit landed";
     TRUST_GRANT = "LH0801", "a plugin asks for something that was not granted";
     TRUST_UNKNOWN_PLUGIN = "LH0802", "an unknown plugin asks for grants and nobody approved them";

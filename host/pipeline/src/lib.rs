@@ -24,6 +24,7 @@ mod read;
 pub mod rejects;
 mod report;
 mod run;
+mod secret;
 pub mod window;
 
 pub use checks::{Check, CheckKind, CheckOutcome, Severity};
@@ -35,4 +36,5 @@ pub use load_id::{LoadIdentity, sha256_hex};
 pub use plan::Plan;
 pub use report::{ErrorReport, Meter, RunReport, Status, WindowReport};
 pub use run::{Ports, run};
+pub use secret::Secret;
 pub use window::{Granularity, Window};

@@ -156,7 +156,10 @@ impl IcebergLake {
             match self.load(&entry.table).await {
                 // A table elsewhere may have files here; it costs only time to ask.
                 Ok(state) => add_table(&mut known, &manifests, &state).await?,
-                Err(error) if inside(&entry.metadata_location, folder) => return Err(error),
+                // Where a catalog does not say where a table is, it may be here.
+                Err(error) if entry.metadata_location.as_ref().is_none_or(|location| inside(location, folder)) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::warn!(table = %entry.table, %error, "a table elsewhere cannot be read and is not asked");
                 }

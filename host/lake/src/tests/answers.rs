@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use lakehost_pipeline::ports::{Committed, Lake, TableName};
 
 use super::support::*;
-use crate::catalog::{Catalog, CatalogEntry, CatalogRef, Outcome, TableChange, TableState};
+use crate::catalog::{Abilities, Catalog, CatalogEntry, CatalogRef, Outcome, TableChange, TableState};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::resolve::Resolution;
@@ -72,6 +72,18 @@ impl Catalog for Shaky {
             Some(Answer::Refused) => Err(broken("write to")),
             Some(Answer::Lie) => Ok(Outcome::Landed),
         }
+    }
+
+    async fn place(&self, table: &TableName, creation: &crate::Creation) -> Result<Option<crate::Placed>> {
+        self.inner.place(table, creation).await
+    }
+
+    fn can(&self) -> Abilities {
+        self.inner.can()
+    }
+
+    fn shown(&self) -> &str {
+        self.inner.shown()
     }
 
     async fn drop_table(&self, state: &TableState) -> Result<bool> {

@@ -13,10 +13,13 @@ pub fn read(world: &World, table: &str) -> Option<Value> {
         return None;
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python/read_refs.py");
-    let warehouse = world.folder.path().canonicalize().unwrap().join("warehouse");
-    let output = Command::new(python).arg(script).arg(warehouse).arg(table).output().unwrap();
+    let output = Command::new(python).arg(script).arg(world.for_pyiceberg().to_string()).arg(table).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    if let Some(missing) = answer.get("skipped") {
+        eprintln!("skipped: PyIceberg and DuckDB on {:?} ({missing})", world.place);
+        return None;
+    }
     for (name, reference) in answer["refs"].as_object().unwrap() {
         assert_eq!(reference["pyiceberg"], reference["duckdb"], "{name}");
     }

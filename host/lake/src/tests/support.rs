@@ -17,9 +17,19 @@ use lakehost_pipeline::{Fault, Granularity, WINDOW_COLUMN, Window};
 use parquet::arrow::ArrowWriter;
 use tokio::runtime::{Builder, Runtime};
 
+use super::minio;
+
+mod postgres;
+mod rest_server;
+
+pub use rest_server::{RestServer, Trouble};
+
 use crate::commit::Manifests;
 use crate::fail_point::FailPoints;
-use crate::{IcebergLake, LakeOptions, Process, TableState};
+use crate::{
+    CatalogOptions, IcebergLake, LakeOptions, PostgresOptions, Process, RestOptions, S3Options, S3Store, Store,
+    TableState,
+};
 
 /// 2024-06-01, a second later at each look.
 static CLOCK: AtomicI64 = AtomicI64::new(1_717_200_000_000);
@@ -33,26 +43,151 @@ pub fn month(label: &str) -> Window {
     Window::parse(Granularity::Month, label).unwrap()
 }
 
+/// Which catalog a world has.
+#[derive(Debug)]
+pub enum Place {
+    Sqlite,
+    Postgres(PostgresOptions),
+    Rest(RestServer),
+}
+
 /// A warehouse and the runtime of its lakes.
 pub struct World {
     pub folder: tempfile::TempDir,
     pub runtime: Runtime,
+    pub place: Place,
+    /// Where the warehouse is, when it is in a bucket.
+    pub bucket: Option<(S3Options, String)>,
+}
+
+/// A world whose catalog is in Postgres, or in SQLite where no Postgres can be started: stderr says so.
+pub struct PostgresWorld(World);
+
+/// A world whose catalog speaks HTTP.
+pub struct RestWorld(World);
+
+/// A world whose warehouse is in a bucket, or in a folder where no MinIO can be started: stderr says so.
+pub struct S3World(World);
+
+impl S3World {
+    pub fn new() -> Self {
+        Self(World { bucket: minio::bucket(), ..World::new() })
+    }
+}
+
+impl std::ops::Deref for S3World {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl PostgresWorld {
+    pub fn new() -> Self {
+        Self(World::with(|_| postgres::catalog().map_or(Place::Sqlite, Place::Postgres)))
+    }
+}
+
+impl RestWorld {
+    pub fn new() -> Self {
+        Self(World::with(|folder| Place::Rest(RestServer::start(&folder.join("warehouse")))))
+    }
+
+    pub fn server(&self) -> &RestServer {
+        match &self.0.place {
+            Place::Rest(server) => server,
+            other => panic!("not a REST catalog: {other:?}"),
+        }
+    }
+}
+
+impl std::ops::Deref for PostgresWorld {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for RestWorld {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
 }
 
 impl World {
     pub fn new() -> Self {
+        Self::with(|_| Place::Sqlite)
+    }
+
+    fn with(place: impl FnOnce(&Path) -> Place) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path());
         Self {
-            folder: tempfile::tempdir().unwrap(),
             runtime: Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+            folder,
+            place,
+            bucket: None,
         }
     }
 
+    /// The catalog in PyIceberg's words.
+    pub fn for_pyiceberg(&self) -> serde_json::Value {
+        let folder = self.folder.path().canonicalize().unwrap();
+        let mut properties = match &self.place {
+            Place::Sqlite => {
+                let file = if self.bucket.is_some() { "catalog.db" } else { "warehouse/catalog.db" };
+                serde_json::json!({ "name": "lakehost", "type": "sql", "uri": format!("sqlite:///{}", folder.join(file).display()) })
+            }
+            Place::Postgres(options) => {
+                serde_json::json!({ "name": options.name, "type": "sql", "uri": options.url.expose() })
+            }
+            Place::Rest(server) => serde_json::json!({ "name": "lakehost", "type": "rest", "uri": server.url() }),
+        };
+        if let (Some((options, _)), Some(object)) = (&self.bucket, properties.as_object_mut()) {
+            let plain =
+                |secret: &Option<lakehost_pipeline::Secret>| secret.as_ref().unwrap().expose().to_owned().into();
+            object.insert("s3.endpoint".to_owned(), options.endpoint.clone().into());
+            object.insert("s3.region".to_owned(), options.region.clone().into());
+            object.insert("s3.access-key-id".to_owned(), plain(&options.access_key));
+            object.insert("s3.secret-access-key".to_owned(), plain(&options.secret_key));
+        }
+        properties
+    }
+
+    /// The catalog reads and writes metadata files with this process's eyes.
+    pub fn has_files_of_its_own(&self) -> bool {
+        !matches!(self.place, Place::Rest(_))
+    }
+
     pub fn options(&self) -> LakeOptions {
+        let catalog = match &self.place {
+            Place::Sqlite if self.bucket.is_some() => {
+                let file = self.folder.path().join("catalog.db");
+                CatalogOptions::from_uri(file.to_str().unwrap(), "lakehost").unwrap()
+            }
+            Place::Sqlite => CatalogOptions::default(),
+            Place::Postgres(options) => CatalogOptions::Postgres(options.clone()),
+            Place::Rest(server) => {
+                let uri = server.url().parse().unwrap();
+                let timeout = std::time::Duration::from_secs(2);
+                CatalogOptions::Rest(Box::new(RestOptions {
+                    atomic_transactions: true,
+                    timeout,
+                    ..RestOptions::new(uri)
+                }))
+            }
+        };
         LakeOptions {
             durable: false,
             fail_points: FailPoints::default(),
+            catalog,
+            s3: self.bucket.as_ref().map(|(options, _)| options.clone()).unwrap_or_default(),
             ..LakeOptions::new(
-                self.folder.path().join("warehouse"),
+                match &self.bucket {
+                    Some((_, root)) => root.into(),
+                    None => self.folder.path().join("warehouse"),
+                },
                 self.runtime.handle().clone(),
                 Arc::new(|| CLOCK.fetch_add(1_000, Ordering::Relaxed)),
             )
@@ -83,8 +218,16 @@ impl World {
                 }
             }
         }
-        let root = self.folder.path().canonicalize().unwrap().join("warehouse");
         let mut found = BTreeSet::new();
+        if let Some((options, root)) = &self.bucket {
+            let mut visit = |file: crate::StoredFile| {
+                found.insert(file.location.strip_prefix(&format!("{root}/")).unwrap().to_owned());
+                std::ops::ControlFlow::Continue(())
+            };
+            S3Store::new(options.clone()).unwrap().walk(root, &mut visit).unwrap();
+            return found;
+        }
+        let root = self.folder.path().canonicalize().unwrap().join("warehouse");
         walk(&root, &root, &mut found);
         found.retain(|name| !name.starts_with("catalog.db"));
         found
