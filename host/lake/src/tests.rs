@@ -37,10 +37,14 @@ mod on_postgres {
     mod commits;
     #[path = "crashes.rs"]
     mod crashes;
+    #[path = "delete.rs"]
+    mod delete;
     #[path = "evolve.rs"]
     mod evolve;
     #[path = "lost.rs"]
     mod lost;
+    #[path = "merge.rs"]
+    mod merge;
     #[path = "races.rs"]
     mod races;
     #[path = "refs.rs"]
@@ -64,10 +68,14 @@ mod on_rest {
     mod commits;
     #[path = "crashes.rs"]
     mod crashes;
+    #[path = "delete.rs"]
+    mod delete;
     #[path = "evolve.rs"]
     mod evolve;
     #[path = "lost.rs"]
     mod lost;
+    #[path = "merge.rs"]
+    mod merge;
     #[path = "races.rs"]
     mod races;
     #[path = "refs.rs"]
