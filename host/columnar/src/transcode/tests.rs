@@ -1,7 +1,5 @@
 //! The Arrow path against what arrow's own kernels say, and the page path against the Arrow path.
 
-mod rejects;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -386,3 +384,6 @@ fn renamed_optional_and_unlisted_columns_are_mapped() {
     let error = ParquetScan::try_new(opened(bytes), Some(&projection)).unwrap_err();
     assert_eq!(error.to_string(), "sample.parquet has no column fee (looked for: fee)");
 }
+
+#[path = "rejects_tests.rs"]
+mod dropped;

@@ -1,4 +1,4 @@
-//! Dropped rows are kept whole, whichever path a file takes.
+//! Rows that a run drops: kept whole on every path, or forgiven.
 
 use super::*;
 
