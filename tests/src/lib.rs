@@ -4,11 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod audit;
+mod evolve;
 mod faults;
 mod green;
 mod guide;
 mod kill;
+mod maintenance;
 mod paths;
+mod rejects;
 mod sandbox;
 mod support;
 mod yellow;

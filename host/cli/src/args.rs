@@ -1,8 +1,15 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
+mod rejects;
+mod upkeep;
+mod versions;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use rejects::*;
+pub use upkeep::*;
+pub use versions::*;
 
 /// Loads any source into Iceberg tables, through sandboxed components.
 #[derive(Debug, Parser)]
@@ -30,6 +37,9 @@ pub enum Command {
     /// The tables of the warehouse
     #[command(subcommand)]
     Table(TableCommand),
+    /// Rows that a rule, a cast or a contract took out
+    #[command(subcommand)]
+    Rejects(RejectsCommand),
     /// The snapshots of a table: rows, growth, run, plugins, source
     Snapshots(SnapshotsArguments),
     /// Plugins
@@ -119,6 +129,9 @@ pub struct RunArguments {
     /// Add the columns ingested_at and source_file
     #[arg(long, help_heading = "Table")]
     pub metadata_columns: bool,
+    /// Count rejected rows without keeping them in TABLE__rejected
+    #[arg(long, help_heading = "Table")]
+    pub no_quarantine: bool,
 
     /// Say what would happen, change nothing
     #[arg(long, help_heading = "This run")]
@@ -168,13 +181,16 @@ pub struct QueryArguments {
     /// One SELECT, WITH or EXPLAIN over tables written as namespace.name
     #[arg(value_name = "SQL")]
     pub sql: String,
-    /// Read the tables as they were: "1 hour ago", 2024-01-31, "2024-01-31 18:30" (UTC), RFC 3339, or a snapshot id
+    /// Read the tables as they were: "1 hour ago", 2024-01-31, "2024-01-31 18:30" (UTC), RFC 3339, a snapshot id, or a branch or tag
     #[arg(long, value_name = "WHEN")]
     pub as_of: Option<String>,
     /// How rows are printed
     #[arg(long, value_enum, default_value_t)]
     pub format: RowFormat,
-    /// At most so many rows in a table, 0 for all [default: 100 on a terminal, else 10000]
+    /// Write the rows to a file instead
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// At most so many rows, 0 for all [default: as a table 100 on a terminal, else 10000; in other formats all]
     #[arg(long, value_name = "ROWS")]
     pub limit: Option<usize>,
     /// Memory for sorts, joins and aggregates [default: 512MiB]
@@ -193,6 +209,10 @@ pub enum RowFormat {
     Json,
     /// One object a line
     Jsonl,
+    /// Needs --output or a pipe
+    Parquet,
+    /// Arrow IPC stream; needs --output or a pipe
+    Arrow,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +249,10 @@ pub enum TableCommand {
     Drop(TableDropArguments),
     /// Make a table the property of another load, such as one with other cleaners
     Adopt(TableAdoptArguments),
+    #[command(flatten)]
+    Upkeep(UpkeepCommand),
+    #[command(flatten)]
+    Version(VersionCommand),
 }
 
 #[derive(Debug, Args)]
@@ -366,7 +390,7 @@ impl From<ReportFormat> for ErrorFormat {
 impl From<RowFormat> for ErrorFormat {
     fn from(format: RowFormat) -> Self {
         match format {
-            RowFormat::Table | RowFormat::Csv => Self::None,
+            RowFormat::Table | RowFormat::Csv | RowFormat::Parquet | RowFormat::Arrow => Self::None,
             RowFormat::Json => Self::Json,
             RowFormat::Jsonl => Self::JsonLine,
         }
@@ -385,6 +409,9 @@ impl Command {
             Self::Table(TableCommand::Show(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Drop(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
+            Self::Table(TableCommand::Upkeep(command)) => command.format().into(),
+            Self::Table(TableCommand::Version(command)) => command.format().into(),
+            Self::Rejects(command) => command.format().into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),
@@ -412,65 +439,4 @@ impl ErrorFormat {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn definition_is_sound() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn even_a_wrong_line_says_how_to_answer() {
-        let table = [
-            ("lakehost query x --format json", ErrorFormat::Json),
-            ("lakehost runs --format=json --bogus", ErrorFormat::Json),
-            ("lakehost query --format jsonl", ErrorFormat::JsonLine),
-            ("lakehost query --format csv", ErrorFormat::None),
-            ("lakehost runs --format", ErrorFormat::None),
-        ];
-        for (line, expected) in table {
-            let words: Vec<std::ffi::OsString> = line.split_whitespace().map(Into::into).collect();
-            assert_eq!(ErrorFormat::of_raw_arguments(&words), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_contract_parses() {
-        let lines = [
-            "lakehost run --plugin nyc_tlc.wasm --month 2024-01",
-            "lakehost run --plugin a.wasm --month 2024-01..2024-06 --cleaner b.wasm --cleaner c.wasm --config a=1 --config b=2 \
-             --cleaner-config x=1 --allow https://a/ --table raw.t --warehouse w --profile p --partition-by day(a),b --write-mode append \
-             --verify footer --metadata-columns --allow-empty --only-missing --keep-going --dry-run --memory 1GiB --format json",
-            "lakehost run yellow_trips --day 2024-01-31",
-            "lakehost query SELECT --as-of now --format jsonl --limit 0",
-            "lakehost init",
-            "lakehost init --schema",
-            "lakehost runs --format json",
-            "lakehost table list",
-            "lakehost table show raw.t",
-            "lakehost table drop raw.t --yes --format json",
-            "lakehost table adopt raw.t --cleaners -",
-            "lakehost resolve",
-            "lakehost snapshots raw.t",
-            "lakehost plugin inspect nyc_tlc.wasm",
-            "lakehost explain LH0301",
-            "lakehost doctor",
-            "lakehost completions bash",
-        ];
-        for line in lines {
-            let parsed = Arguments::try_parse_from(line.split_whitespace());
-            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
-        }
-        for line in [
-            "lakehost run",
-            "lakehost run p --plugin x",
-            "lakehost run p --month 2024-01 --day 2024-01-01",
-            "lakehost run p --bogus",
-            "lakehost run p --only-missing --force",
-        ] {
-            assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
-        }
-    }
-}
+mod tests;

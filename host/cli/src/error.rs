@@ -57,6 +57,9 @@ pub enum Error {
     /// A query as of a time before the table's first snapshot.
     #[error("table {table} had no rows yet at {time} UTC")]
     NotYet { table: String, time: String },
+    /// A branch whose checks fail again.
+    #[error("{failed} of {checks} checks fail on {branch} of {table}, and it was not published")]
+    StillFails { table: String, branch: String, failed: usize, checks: usize, details: String },
     /// What cannot happen did.
     #[error("{what}")]
     Bug { what: String, cause: String },
@@ -112,6 +115,7 @@ impl Diagnostic for Error {
                 codes::MACHINE_DISK
             }
             Self::File { .. } | Self::Unreported { .. } => codes::STORE_IO,
+            Self::StillFails { .. } => codes::DATA_CHECK,
             Self::Bug { .. } => codes::BUG,
             Self::Ended { .. } | Self::Stopped { .. } => codes::INTERRUPTED,
         }
@@ -124,6 +128,7 @@ impl Diagnostic for Error {
             Self::PipelineUnknown { file: Some(file), .. } => input("file", &file.display().to_string()),
             Self::Unapproved { plugin, .. } => input("plugin", plugin),
             Self::TableUnknown { table, .. } => input("table", table),
+            Self::StillFails { table, branch, .. } => [input("table", table), input("branch", branch)].concat(),
             Self::NotAllowed { file, plugin, .. } => [input("file", file), input("plugin", plugin)].concat(),
             _ => Vec::new(),
         }
@@ -133,6 +138,7 @@ impl Diagnostic for Error {
         match self {
             Self::File { source, .. } | Self::Unreported { source, .. } => Some(source.to_string()),
             Self::Bug { cause, .. } => Some(cause.clone()),
+            Self::StillFails { details, .. } => Some(details.clone()),
             Self::NotAllowed { missing, allowed, .. } => Some(format!(
                 "it asks for {}; `allow` gives {}",
                 missing.join(", "),
@@ -174,6 +180,9 @@ impl Diagnostic for Error {
                 let flags: Vec<String> = missing.iter().map(|ask| format!("--allow {ask}")).collect();
                 Some(format!("if you trust it, add {}", flags.join(" ")))
             }
+            Self::StillFails { table, branch, .. } => Some(format!(
+                "`lakehost table publish {table} {branch} --unchecked` publishes it all the same; `lakehost table discard {table} {branch}` drops it"
+            )),
             Self::PluginKind { way_out, .. } => Some(way_out.clone()),
             Self::NotAllowed { pipeline, missing, .. } => {
                 let quoted: Vec<String> = missing.iter().map(|ask| format!("\"{ask}\"")).collect();

@@ -11,6 +11,8 @@
 mod append;
 mod approve;
 mod args;
+mod batches;
+mod checker;
 mod commands;
 mod config;
 mod embedded;

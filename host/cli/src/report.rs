@@ -10,6 +10,9 @@ use crate::memory;
 use crate::render::line;
 use crate::table::grouped;
 
+/// Rows of a check's sample that people see; machines get all.
+const SHOWN_ROWS: usize = 3;
+
 /// The whole report as people read it: a line a window, what was rejected below it, and the sum of several.
 pub fn text(report: &RunReport) -> String {
     let mut text = String::new();
@@ -21,12 +24,41 @@ pub fn text(report: &RunReport) -> String {
                 window.rows_rejected.iter().map(|(rule, rows)| format!("{} {}", line(rule), grouped(*rows))).collect();
             let _ = writeln!(text, "  {:<13}  rejected: {}", "", rules.join(", "));
         }
+        if !window.values_discarded.is_empty() {
+            let columns: Vec<String> = (window.values_discarded.iter())
+                .map(|(column, values)| format!("{} {}", line(column), grouped(*values)))
+                .collect();
+            let _ = writeln!(text, "  {:<13}  values left out: {}", "", columns.join(", "));
+        }
+        text.push_str(&checks(window));
         if let Some(note) = &window.note {
             let _ = writeln!(text, "  {:<13}  {}", "", line(note));
         }
     }
     if report.windows.len() > 1 {
         let _ = writeln!(text, "  {:<13}  {}", "total", summary(&report.totals));
+    }
+    text
+}
+
+/// How the checks came out, with some of the rows that do not pass.
+fn checks(window: &WindowReport) -> String {
+    let mut text = String::new();
+    if window.checks.is_empty() {
+        return text;
+    }
+    let _ = writeln!(text, "  {:<13}  checks: {}", "", lakehost_pipeline::checks::summary(&window.checks));
+    for outcome in window.checks.iter().filter(|outcome| !outcome.passed()) {
+        let word = if outcome.stops() { "failed" } else { "warned" };
+        let _ = writeln!(text, "  {:<13}    {word}: {}", "", line(&outcome.to_string()));
+        for row in outcome.sample.iter().take(SHOWN_ROWS) {
+            let cells: Vec<String> =
+                row.iter().map(|(column, value)| format!("{}={}", line(column), line(&value.to_string()))).collect();
+            let _ = writeln!(text, "  {:<13}      {}", "", cells.join(" "));
+        }
+    }
+    if let Some(branch) = &window.branch {
+        let _ = writeln!(text, "  {:<13}  the rows are on branch {}", "", line(branch));
     }
     text
 }
@@ -129,24 +161,9 @@ pub fn add_process_cpu(report: &mut RunReport, windows: &[f64]) {
 
 /// The report of a run that failed before its first window.
 pub fn failed(run_id: &str, pipeline: Option<&str>, fault: &Fault) -> RunReport {
-    let totals = WindowReport {
-        window: None,
-        status: Status::Failed,
-        error: Some(ErrorReport::from(fault)),
-        note: None,
-        rows_read: 0,
-        rows_written: 0,
-        rows_rejected: Default::default(),
-        bytes: 0,
-        files: 0,
-        path: None,
-        snapshot_id: None,
-        load_id: None,
-        seconds: Default::default(),
-        cpu_seconds: Default::default(),
-        peak_rss_bytes: memory::peak_rss_bytes(),
-        fault: None,
-    };
+    let mut totals = WindowReport::new(None, Status::Failed);
+    totals.error = Some(ErrorReport::from(fault));
+    totals.peak_rss_bytes = memory::peak_rss_bytes();
     RunReport {
         run_id: run_id.to_owned(),
         pipeline: pipeline.map(str::to_owned),

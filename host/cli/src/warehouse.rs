@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lakehost_lake::{LakeOptions, SqliteLake, snapshot_as_of};
+use arrow::array::RecordBatch;
+use lakehost_lake::{IcebergLake, LakeOptions, MetadataTable, snapshot_as_of};
 use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::{Lake, Load, LoadRecord, TableInfo, TableName, Target};
 use lakehost_query::{AsOf, OpenTable, Tables};
@@ -19,7 +20,7 @@ const WAITING_THREADS: usize = 2;
 
 /// An opened lake. The runtime ends with it.
 pub struct Warehouse {
-    pub lake: SqliteLake,
+    pub lake: IcebergLake,
     _runtime: Arc<Runtime>,
 }
 
@@ -32,7 +33,7 @@ impl Warehouse {
     /// As [`Warehouse::open`], on threads that the command has already.
     pub fn open_on(runtime: Arc<Runtime>, place: &Where) -> Result<Self, Fault> {
         let clock = Arc::new(progress::now_ms);
-        let lake = SqliteLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
+        let lake = IcebergLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
         Ok(Self { lake, _runtime: runtime })
     }
 
@@ -111,6 +112,26 @@ pub fn runtime() -> Result<Arc<Runtime>, Error> {
         .map_err(|error| Error::Bug { what: "no threads can be started".to_owned(), cause: error.to_string() })
 }
 
+/// A point in time as the lake takes it.
+pub fn point(as_of: &AsOf) -> lakehost_lake::AsOf {
+    match as_of {
+        AsOf::Snapshot(id) => lakehost_lake::AsOf::Snapshot(*id),
+        AsOf::TimeMs(ms) => lakehost_lake::AsOf::Time(*ms),
+        AsOf::Reference(name) => lakehost_lake::AsOf::Reference(name.clone()),
+    }
+}
+
+/// The error of a table that has no state at a time, with the time as people read it rather than as a number.
+pub fn at_no_time(error: lakehost_lake::Error, table: &TableName, wanted: &AsOf) -> Fault {
+    match (error, wanted) {
+        (lakehost_lake::Error::NoSnapshot { .. }, AsOf::TimeMs(ms)) => {
+            let time = utc(u64::try_from(*ms).unwrap_or_default());
+            Fault::new(Error::NotYet { table: table.to_string(), time })
+        }
+        (error, _) => Fault::new(error),
+    }
+}
+
 /// The tables of a warehouse at one point in time.
 pub struct QueriedTables {
     warehouse: Warehouse,
@@ -124,22 +145,27 @@ impl Tables for QueriedTables {
             return Ok(None);
         }
         let table = lake.open_table(name)?;
-        let as_of = self.as_of.map(|as_of| match as_of {
-            AsOf::Snapshot(id) => lakehost_lake::AsOf::Snapshot(id),
-            AsOf::TimeMs(ms) => lakehost_lake::AsOf::Time(ms),
-        });
-        let snapshot_id = match (as_of, self.as_of) {
-            (None, _) => None,
-            (Some(as_of), wanted) => Some(snapshot_as_of(&table, &as_of).map_err(|error| match (error, wanted) {
-                // A time as people read it, rather than a number.
-                (lakehost_lake::Error::NoSnapshot { .. }, Some(AsOf::TimeMs(ms))) => Fault::new(Error::NotYet {
-                    table: name.to_string(),
-                    time: utc(u64::try_from(ms).unwrap_or_default()),
-                }),
-                (error, _) => Fault::new(error),
-            })?),
+        let snapshot_id = match &self.as_of {
+            None => None,
+            Some(wanted) => {
+                Some(snapshot_as_of(&table, &point(wanted)).map_err(|error| at_no_time(error, name, wanted))?)
+            }
         };
         Ok(Some(OpenTable { table, snapshot_id }))
+    }
+
+    fn metadata(&self, name: &TableName, kind: &str) -> Result<Option<RecordBatch>, Fault> {
+        let lake = &self.warehouse.lake;
+        let Some(kind) = MetadataTable::parse(kind) else { return Ok(None) };
+        if !lake.table_names(Some(&name.namespace))?.contains(name) {
+            return Ok(None);
+        }
+        let at = self.as_of.as_ref().map(point);
+        let batch = lake.metadata_batch(name, kind, at.as_ref());
+        batch.map(Some).map_err(|error| match &self.as_of {
+            Some(wanted) => at_no_time(error, name, wanted),
+            None => Fault::new(error),
+        })
     }
 
     fn names(&self) -> Result<Vec<TableName>, Fault> {

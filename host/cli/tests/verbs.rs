@@ -92,7 +92,7 @@ fn every_verb_answers_an_error_in_json() {
     let table = [
         ("query selekt --format json", 2, "LH0107"),
         ("query selekt --format jsonl", 2, "LH0107"),
-        ("query nothing --as-of tomorrow --format=json", 2, "LH0101"),
+        ("query nothing --as-of 2024-13-01 --format=json", 2, "LH0101"),
         ("runs --format json nope", 2, "LH0101"),
         ("runs --format json --warehouse nowhere", 2, "LH0101"),
         ("resolve nope --format json", 2, "LH0101"),
@@ -101,6 +101,19 @@ fn every_verb_answers_an_error_in_json() {
         ("table drop raw.none --yes --format json", 7, "LH0604"),
         ("table adopt raw.none --format json", 7, "LH0604"),
         ("snapshots raw.none --format json", 7, "LH0604"),
+        ("table files raw.none --format json", 7, "LH0604"),
+        ("table files raw.none --as-of 1,2 --format json", 2, "LH0101"),
+        ("table refs raw.none --format json", 7, "LH0604"),
+        ("table diff raw.none 1..2 --format json", 7, "LH0604"),
+        ("table diff raw.none 1 --format json", 2, "LH0101"),
+        ("table provenance raw.none main --format json", 7, "LH0604"),
+        ("table compact raw.none --format json", 7, "LH0604"),
+        ("table compact raw.none --target-size much --format json", 2, "LH0101"),
+        ("table expire raw.none --format json", 7, "LH0604"),
+        ("table expire raw.none --older-than soon --format json", 2, "LH0101"),
+        ("table orphans raw.none --format json", 7, "LH0604"),
+        ("table orphans --older-than 1h --format json", 2, "LH0101"),
+        ("table rewrite-manifests raw.none --format json", 7, "LH0604"),
         ("snapshots none --format json", 2, "LH0101"),
         ("plugin inspect none.wasm --format json", 2, "LH0101"),
         ("doctor --format json --profile none", 2, "LH0102"),
@@ -185,13 +198,21 @@ fn queries_answer_in_every_format() {
         "",
         "error[LH0107]: no table `raw.trips`\n  hint   this warehouse has no tables yet; `lakehost run` makes them\n",
     );
+    // A limit holds in every format, and a file has what stdout would have had.
+    check(folder.path(), &["query", sql, "--format", "csv", "--limit", "1"], 0, "one,text,nothing\n1,a b,\n", "");
+    check(folder.path(), &["query", sql, "--format", "csv", "--output", "rows.csv"], 0, "", "");
+    assert_eq!(fs::read_to_string(folder.path().join("rows.csv")).unwrap(), "one,text,nothing\n1,a b,\n2,c,3\n");
+    check(folder.path(), &["query", sql, "--format", "parquet", "--output", "rows.parquet"], 0, "", "");
+    let parquet = fs::read(folder.path().join("rows.parquet")).unwrap();
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
     check(
         folder.path(),
-        &["query", "select 1", "--as-of", "tomorrow"],
+        &["query", "select 1", "--as-of", "in an hour"],
         2,
         "",
-        "error[LH0101]: `tomorrow` is not a point in time or a snapshot id\n  hint   write it as 2024-01-31, \"2024-01-31 18:30\" (UTC), \
-         2024-01-31T18:30:00+01:00, \"1 hour ago\", or a snapshot id from `lakehost snapshots TABLE`\n",
+        "error[LH0101]: `in an hour` is not a point in time, a snapshot id or the name of a branch or tag\n  hint   write it as 2024-01-31, \
+         \"2024-01-31 18:30\" (UTC), 2024-01-31T18:30:00+01:00, \"1 hour ago\", a snapshot id from `lakehost snapshots TABLE`, or the name \
+         of a branch or tag\n",
     );
 }
 

@@ -26,6 +26,7 @@ mod error;
 mod file_writer;
 mod footer;
 mod mapping;
+mod merge_files;
 mod observer;
 mod output;
 mod page;
@@ -43,9 +44,10 @@ pub use cast::{Cast, cast_exact, cast_kind};
 pub use error::{Error, Result};
 pub use footer::ParquetFile;
 pub use mapping::{CastFailure, ColumnMap, Decoded, MappedColumn, ParquetScan, Projection, ScanSlices, Unlisted};
+pub use merge_files::{can_join, join};
 pub use observer::{Mark, NoObserver, Observer, Stage};
 pub use output::{
     Constant, FileSink, OutputSchema, PartitionField, PartitionValue, SinkFactory, Transform, WriteOptions, WrittenFile,
 };
 pub use steps::{BatchSource, BoxError, RowStep};
-pub use transcode::{Outcome, Path, Rows, Transcoder};
+pub use transcode::{Outcome, Path, RejectSink, Rows, Transcoder};

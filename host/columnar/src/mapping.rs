@@ -96,6 +96,8 @@ pub struct CastFailure {
     pub column: String,
     /// Set = failed.
     pub rows: BooleanBuffer,
+    /// The column as the file has it, when the file is where the value did not fit.
+    pub raw: Option<ArrayRef>,
 }
 
 impl ParquetScan {
@@ -284,10 +286,11 @@ impl ScanSlices {
                 columns.push(new_null_array(wanted, rows));
                 continue;
             };
-            let (array, failures) = cast_named(column.field.name(), array, wanted)?;
-            columns.push(array);
+            let (cast, failures) = cast_named(column.field.name(), array, wanted)?;
+            columns.push(cast);
             if let Some(rows) = failures {
-                failed.push(CastFailure { column: column.field.name().clone(), rows });
+                let raw = Some(array.clone());
+                failed.push(CastFailure { column: column.field.name().clone(), rows, raw });
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -335,7 +338,7 @@ fn concat(file: &ParquetFile, schema: &SchemaRef, parts: &[Decoded]) -> Result<D
                 None => rows.append_n(part.batch.num_rows(), false),
             }
         }
-        failed.push(CastFailure { column: field.name().clone(), rows: rows.finish() });
+        failed.push(CastFailure { column: field.name().clone(), rows: rows.finish(), raw: None });
     }
     Ok(Decoded { batch, failed })
 }

@@ -29,6 +29,14 @@ pub trait RowStep: Sync {
 
     /// The code of rows whose value in `column` could not be cast; 1 or more.
     fn cast_rule(&self, column: &str) -> u16;
+
+    /// Whether a value of `column` that cannot be cast becomes null instead of costing its row.
+    fn forgives(&self, _column: &str) -> bool {
+        false
+    }
+
+    /// So many more values of `column` became null in that way.
+    fn forgiven(&self, _column: &str, _values: u64) {}
 }
 
 /// Batches that come from a plugin and not from a file that the host can read.

@@ -5,7 +5,11 @@
 
 mod metadata_cache;
 mod metadata_text;
+mod postgres;
+mod rest;
+mod sql;
 mod sqlite;
+mod statements;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,6 +24,8 @@ use iceberg::{TableRequirement, TableUpdate};
 use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
+pub use postgres::{PostgresCatalog, PostgresOptions};
+pub use rest::{RestAuth, RestCatalog, RestOptions};
 pub use sqlite::{SqliteCatalog, SqliteOptions};
 
 use crate::error::{Error, Result};
@@ -30,10 +36,21 @@ use crate::location::{metadata_file, metadata_version};
 pub struct TableState {
     pub name: TableName,
     pub metadata: TableMetadataRef,
+    /// Empty when the catalog does not tell: its answers are then all there is.
     pub metadata_location: String,
 }
 
 impl TableState {
+    /// Another text after every change of the table.
+    #[must_use]
+    pub fn version(&self) -> String {
+        if !self.metadata_location.is_empty() {
+            return self.metadata_location.clone();
+        }
+        let (metadata, head) = (&self.metadata, self.main().map_or(0, |snapshot| snapshot.snapshot_id()));
+        format!("{}:{}:{head}", metadata.uuid(), metadata.last_updated_ms())
+    }
+
     /// The head of `main`.
     #[must_use]
     pub fn main(&self) -> Option<&SnapshotRef> {
@@ -81,6 +98,13 @@ impl Creation {
     }
 }
 
+/// What a catalog decided of a table that is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub location: String,
+    pub uuid: Uuid,
+}
+
 /// What a change starts from.
 #[derive(Clone, Debug)]
 pub enum Base {
@@ -107,19 +131,26 @@ pub struct TableChange {
 }
 
 impl TableChange {
-    /// Applies `change` to the base.
+    /// Applies `change` to the base, which must still be the same table, whatever else is required.
     pub fn build(
         table: &TableName,
         base: Base,
-        requirements: Vec<TableRequirement>,
+        mut requirements: Vec<TableRequirement>,
         metadata_id: Uuid,
         change: impl FnOnce(TableMetadataBuilder) -> iceberg::Result<TableMetadataBuilder>,
     ) -> Result<Self> {
+        if let Base::Existing(state) = &base {
+            let uuid = TableRequirement::UuidMatch { uuid: state.metadata.uuid() };
+            if !requirements.contains(&uuid) {
+                requirements.push(uuid);
+            }
+        }
         let built = (|| {
             let builder = match &base {
                 Base::New(creation) => creation.builder()?,
                 Base::Existing(state) => {
-                    TableMetadata::clone(&state.metadata).into_builder(Some(state.metadata_location.clone()))
+                    let location = Some(state.metadata_location.clone()).filter(|location| !location.is_empty());
+                    TableMetadata::clone(&state.metadata).into_builder(location)
                 }
             };
             change(builder)?.build()
@@ -146,6 +177,16 @@ impl TableChange {
         metadata_file(self.metadata.location(), version, self.metadata_id)
     }
 
+    /// Whether no branch or tag but `main` comes, moves or goes with it.
+    #[must_use]
+    pub fn moves_main_alone(&self) -> bool {
+        self.updates.iter().all(|update| match update {
+            TableUpdate::SetSnapshotRef { ref_name, .. } => ref_name == MAIN_BRANCH,
+            TableUpdate::RemoveSnapshotRef { .. } => false,
+            _ => true,
+        })
+    }
+
     /// Whether the base fulfils what the change requires.
     pub(crate) fn holds(&self) -> bool {
         let metadata = match &self.base {
@@ -167,11 +208,39 @@ pub enum Outcome {
     Unknown(Error),
 }
 
+/// What a catalog can do beyond moving one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Several tables move in one request, all or none.
+    pub many_tables: bool,
+    /// Branches and tags.
+    pub refs: bool,
+    /// Metadata lists snapshots before the present one.
+    pub history: bool,
+}
+
+impl Abilities {
+    /// Everything.
+    pub const ALL: Self = Self { many_tables: true, refs: true, history: true };
+}
+
 /// A table's name and where its metadata is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CatalogEntry {
     pub table: TableName,
-    pub metadata_location: String,
+    /// Catalogs that speak HTTP list names only.
+    pub metadata_location: Option<String>,
+}
+
+impl CatalogEntry {
+    /// The table, when its files are in `folder`, a location that ends with `/`.
+    pub(crate) async fn at(&self, folder: &str, catalog: &dyn Catalog) -> Result<Option<TableState>> {
+        if self.metadata_location.as_ref().is_some_and(|location| !location.starts_with(folder)) {
+            return Ok(None);
+        }
+        let state = catalog.load(&self.table).await?;
+        Ok(state.filter(|state| format!("{}/", state.metadata.location().trim_end_matches('/')) == folder))
+    }
 }
 
 /// Which metadata file is the present state of which table.
@@ -185,11 +254,23 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn list_tables(&self, namespace: Option<&str>) -> Result<Vec<CatalogEntry>>;
     /// Makes a namespace; one that is there already is fine.
     async fn create_namespace(&self, namespace: &str) -> Result<()>;
+    /// Where a new table must lie, when that is the catalog's to say. What comes with the answer, credentials for instance, is with the store.
+    async fn place(&self, _table: &TableName, _creation: &Creation) -> Result<Option<Placed>> {
+        Ok(None)
+    }
+    /// Where it is, without secrets.
+    fn shown(&self) -> &str {
+        "the catalog"
+    }
     /// An error when it is certain by now that no commit can work.
     fn check_writable(&self) -> Result<()> {
         Ok(())
     }
-    /// Applies all changes or none, in one request. An `Err` means that none was applied and none can be later.
+    /// What it can do.
+    fn can(&self) -> Abilities {
+        Abilities::ALL
+    }
+    /// Applies all changes or none, in one request; more than one only where [`Abilities::many_tables`]. An `Err` means that none was applied and none can be later.
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome>;
     /// Forgets a table that is as the caller saw it; `false`: it is not. Files stay.
     async fn drop_table(&self, state: &TableState) -> Result<bool>;

@@ -1,15 +1,26 @@
-//! The commit: from data files to one new snapshot of a table, exactly once.
+//! The commit: from what is wanted of a table to one new state of it, exactly once.
 //!
-//! [`snapshot`] writes the manifests of one attempt, [`conflict`] tells whether somebody else's commit got in the way, and [`protocol`] sends
-//! one request at a time and looks at the table before it does anything else.
+//! An [`action`] says what it wants on a given head, [`build`] writes the manifests ([`snapshot`]) and the request, and [`protocol`] sends one
+//! request at a time and looks at the table before it does anything else ([`mod@landed`]). [`load_action`] is the commit of a load; [`conflict`]
+//! tells whether somebody else's commit got in its way.
 
+mod action;
+mod build;
 mod conflict;
+mod landed;
+mod load_action;
 mod manifests;
 mod protocol;
+mod rehearse;
 mod snapshot;
 mod summary;
 
-pub use manifests::Manifests;
-pub use protocol::{Commit, Landing, REQUESTS, keeps_files};
-pub use snapshot::Removal;
-pub use summary::{recorded, source_objects};
+pub use action::{Action, Added, Delta, NewSnapshot, On, RefChange, Removal, Step};
+pub use conflict::{any, changed};
+pub use landed::{Landed, Verdict, landed};
+pub use load_action::LoadAction;
+pub use manifests::{Manifests, is_live};
+pub use protocol::{Ended, Landing, REQUESTS, keeps_files, land};
+pub use rehearse::{Prepared, open, rehearse};
+pub use snapshot::data_files;
+pub use summary::{LOADED_KEY, PREFIX, of_action, recorded, source_objects, value};

@@ -9,6 +9,9 @@ use lakehost_pipeline::{Code, Diagnostic, Retry, codes};
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What a library reports.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Everything that this crate reports.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,8 +43,14 @@ pub enum Error {
         /// Where the catalog is, without secrets.
         catalog: String,
         #[source]
-        source: Box<sqlx::Error>,
+        source: BoxError,
     },
+    /// `LH0606`
+    #[error("the catalog {catalog} refuses access")]
+    CatalogAccess { catalog: String, detail: String },
+    /// `LH0607`
+    #[error("the catalog {catalog} cannot do what was asked")]
+    CatalogUnable { catalog: String, detail: String },
     /// `LH0501`, or `LH1001` when the disk is full: the catalog could be opened for reading only.
     #[error("{what} cannot be written")]
     ReadOnly {
@@ -101,12 +110,26 @@ pub enum Error {
         /// What the table has; `None`: no such column.
         found: Option<String>,
     },
+    /// `LH0405`
+    #[error("column {} of {} does not fit table {}", .0.column, .0.file, .0.table)]
+    Drift(Box<Drift>),
+    /// `LH0407`
+    #[error("the load cannot be merged into {table}")]
+    Key { table: TableName, detail: String },
     /// `LH0403`
     #[error("rows of the load into {table} are not accounted for")]
     Balance { table: TableName, detail: String },
     /// `LH0101`
     #[error("table {table} has no snapshot {wanted}")]
     NoSnapshot { table: String, wanted: String },
+    /// `LH0109`: a snapshot, branch or tag.
+    #[error("table {table} {detail}")]
+    Reference {
+        table: TableName,
+        /// Completes "table x …".
+        detail: String,
+        hint: Option<String>,
+    },
     /// `LH0102`
     #[error("{what} cannot be used as {purpose}")]
     Setting { what: String, purpose: &'static str, detail: String },
@@ -116,6 +139,19 @@ pub enum Error {
     /// A test asked for a stop here; nothing is tidied up after it, as if the process had been killed.
     #[error("stopped at fail point {0}")]
     FailPoint(&'static str),
+}
+
+/// A column that a file brought and its table cannot take.
+#[derive(Debug)]
+pub struct Drift {
+    pub table: TableName,
+    pub column: String,
+    /// Where it came from.
+    pub file: String,
+    pub found: String,
+    /// What the table has; `None`: no such column.
+    pub wanted: Option<String>,
+    pub why: String,
 }
 
 impl Error {
@@ -133,9 +169,22 @@ impl Error {
         Self::TableShape { table: table.clone(), detail: detail.into(), hint: None }
     }
 
+    pub(crate) fn reference(table: &TableName, detail: impl Into<String>) -> Self {
+        let hint =
+            format!("`lakehost snapshots {table}` lists snapshots, `lakehost table refs {table}` branches and tags");
+        Self::Reference { table: table.clone(), detail: detail.into(), hint: Some(hint) }
+    }
+
     /// The table is left alone and so are the files: a test plays a killed process.
     pub(crate) fn is_fail_point(&self) -> bool {
-        matches!(self, Self::FailPoint(_))
+        match self {
+            Self::FailPoint(_) => true,
+            // On its way through a file's sink.
+            Self::Store { source, .. } => {
+                source.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).is_some_and(Self::is_fail_point)
+            }
+            _ => false,
+        }
     }
 
     /// The innermost texts, for the `cause` line.
@@ -153,8 +202,21 @@ impl Error {
     }
 }
 
-/// The Iceberg library turns I/O errors into text, so the text has to be asked.
+fn io_code(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => codes::MACHINE_DISK,
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => codes::STORE_MISSING,
+        // Of an object store: a local file system has a number, and no words.
+        io::ErrorKind::PermissionDenied if error.get_ref().is_some() => codes::STORE_ACCESS,
+        _ => codes::STORE_IO,
+    }
+}
+
+/// The Iceberg library turns I/O errors of local files into text, so the text has to be asked.
 fn iceberg_code(error: &iceberg::Error) -> Code {
+    if let Some(source) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>()) {
+        return io_code(source);
+    }
     let text = error.to_string();
     let has = |needle: &str| text.contains(needle);
     if has("os error 28") || has("No space left") {
@@ -173,9 +235,29 @@ fn iceberg_code(error: &iceberg::Error) -> Code {
 
 /// SQLite's primary result code, when the error came from the database.
 pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    let error = error.as_database_error()?.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
+    let code: i32 = sqlx::error::DatabaseError::code(error)?.parse().ok()?;
     // A full disk, met while the shared memory of the WAL was made.
     Some(if code == SQLITE_IOERR_SHMSIZE { SQLITE_FULL } else { code & 0xff })
+}
+
+/// Postgres's five characters, when the error came from the database.
+pub(crate) fn postgres_code(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    Some(error.code().to_owned())
+}
+
+/// The code of an error that a catalog's database, or the way to it, reports.
+fn database_code(source: &BoxError) -> Code {
+    let Some(error) = source.downcast_ref::<sqlx::Error>() else { return codes::CATALOG_IO };
+    match (sqlite_code(error), postgres_code(error).as_deref()) {
+        (Some(SQLITE_FULL), _) | (_, Some("53100")) => codes::MACHINE_DISK,
+        // A lock was not to be had in time, or there are too many connections.
+        (Some(SQLITE_BUSY), _) | (_, Some("55P03" | "53300")) => codes::CATALOG_BUSY,
+        // Wrong password, unknown role, no right to the table.
+        (_, Some("28000" | "28P01" | "42501")) => codes::CATALOG_ACCESS,
+        _ => codes::CATALOG_IO,
+    }
 }
 
 /// Whether SQLite's own text is that of a full disk: of a catalog that opened to read, the text is all that was kept.
@@ -201,18 +283,12 @@ const SQLITE_IOERR_SHMSIZE: i32 = 4874;
 impl Diagnostic for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Store { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => codes::MACHINE_DISK,
-                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => codes::STORE_MISSING,
-                _ => codes::STORE_IO,
-            },
+            Self::Store { source, .. } => io_code(source),
             Self::Damaged { .. } => codes::STORE_MISSING,
             Self::Iceberg { source, .. } => iceberg_code(source),
-            Self::Catalog { source, .. } => match sqlite_code(source) {
-                Some(SQLITE_FULL) => codes::MACHINE_DISK,
-                Some(SQLITE_BUSY) => codes::CATALOG_BUSY,
-                _ => codes::CATALOG_IO,
-            },
+            Self::Catalog { source, .. } => database_code(source),
+            Self::CatalogAccess { .. } => codes::CATALOG_ACCESS,
+            Self::CatalogUnable { .. } => codes::CATALOG_UNABLE,
             Self::ReadOnly { detail, .. } if is_full(detail) => codes::MACHINE_DISK,
             Self::ReadOnly { .. } => codes::STORE_IO,
             Self::Partition { .. } => codes::USAGE,
@@ -223,8 +299,11 @@ impl Diagnostic for Error {
             Self::OutcomeUnknown { .. } => codes::COMMIT_UNKNOWN,
             Self::Owner { .. } => codes::TABLE_OWNER,
             Self::Schema { .. } => codes::DATA_SCHEMA,
+            Self::Drift(_) => codes::DATA_CONTRACT,
+            Self::Key { .. } => codes::DATA_KEY,
             Self::Balance { .. } => codes::DATA_BALANCE,
             Self::NoSnapshot { .. } => codes::USAGE,
+            Self::Reference { .. } => codes::REFERENCE,
             Self::Setting { .. } => codes::CONFIG_FILE,
             Self::Internal(_) | Self::FailPoint(_) => codes::BUG,
         }
@@ -247,15 +326,22 @@ impl Diagnostic for Error {
             Self::Store { location, .. } => vec![pair("file", location)],
             Self::Damaged { table, location, .. } => vec![pair("table", table), pair("file", location)],
             Self::Iceberg { table, .. } | Self::NoSnapshot { table, .. } => vec![pair("table", table)],
-            Self::Catalog { catalog, .. } => vec![pair("catalog", catalog)],
+            Self::Catalog { catalog, .. }
+            | Self::CatalogAccess { catalog, .. }
+            | Self::CatalogUnable { catalog, .. } => vec![pair("catalog", catalog)],
             Self::Conflict { table, .. }
             | Self::TableShape { table, .. }
+            | Self::Reference { table, .. }
             | Self::NoTable { table, .. }
             | Self::Busy { table, .. }
             | Self::Owner { table, .. }
+            | Self::Key { table, .. }
             | Self::Balance { table, .. } => vec![pair("table", table)],
             Self::OutcomeUnknown { table, run_id, .. } => vec![pair("table", table), pair("run", run_id)],
             Self::Schema { table, column, .. } => vec![pair("table", table), pair("column", column)],
+            Self::Drift(drift) => {
+                vec![pair("table", &drift.table), pair("column", &drift.column), pair("file", &drift.file)]
+            }
             Self::Setting { what, .. } => vec![pair("setting", what)],
             Self::Partition { column, .. } => vec![pair("column", column)],
             Self::ReadOnly { .. } => Vec::new(),
@@ -268,7 +354,10 @@ impl Diagnostic for Error {
             Self::Damaged { detail, .. }
             | Self::OutcomeUnknown { detail, .. }
             | Self::Balance { detail, .. }
+            | Self::Key { detail, .. }
             | Self::ReadOnly { detail, .. }
+            | Self::CatalogAccess { detail, .. }
+            | Self::CatalogUnable { detail, .. }
             | Self::Setting { detail, .. } => Some(detail.clone()),
             Self::Conflict { what, found, expected, .. } => Some(format!(
                 "another load changed {what}: main is at {}, expected {}",
@@ -278,6 +367,10 @@ impl Diagnostic for Error {
             Self::Owner { property, found, wanted, .. } => Some(match found {
                 Some(found) => format!("its {property} is `{found}`, this load has `{wanted}`"),
                 None => format!("it has no {property}, this load has `{wanted}`"),
+            }),
+            Self::Drift(drift) => Some(match &drift.wanted {
+                Some(wanted) => format!("the file has {}, the table has {wanted}: {}", drift.found, drift.why),
+                None => format!("the file has {}, the table has no such column: {}", drift.found, drift.why),
             }),
             Self::Schema { wanted, found, .. } => Some(match found {
                 Some(found) => format!("the load brings {wanted}, the table has {found}"),
@@ -292,7 +385,7 @@ impl Diagnostic for Error {
             Self::Conflict { table, .. } => {
                 Some(format!("`lakehost snapshots {table}` shows who; then run the same command again"))
             }
-            Self::TableShape { hint, .. } | Self::Partition { hint, .. } => hint.clone(),
+            Self::TableShape { hint, .. } | Self::Reference { hint, .. } | Self::Partition { hint, .. } => hint.clone(),
             Self::ReadOnly { detail, .. } if is_full(detail) => {
                 Some("free some space on its disk, then run the same command again; reading works".to_owned())
             }
@@ -310,7 +403,12 @@ impl Diagnostic for Error {
             }
             Self::Owner { .. } => Some("`--table NAMESPACE.OTHER` loads into another table".to_owned()),
             Self::Schema { .. } => Some("`--table NAMESPACE.NAME` loads into a new table with these columns".to_owned()),
+            Self::Drift(drift) => Some(format!(
+                "`rename` says which column it is; `schema = \"discard_value\"` under columns.{} leaves it out",
+                drift.column
+            )),
             Self::NoSnapshot { table, .. } => Some(format!("`lakehost snapshots {table}` lists them")),
+            Self::CatalogUnable { .. } => Some("`lakehost explain LH0607` says which catalogs can do what".to_owned()),
             _ => match self.code() {
                 codes::MACHINE_DISK => {
                     let place = match self {
@@ -320,6 +418,18 @@ impl Diagnostic for Error {
                         _ => "in the warehouse".to_owned(),
                     };
                     Some(format!("free some space {place}, then run the same command again"))
+                }
+                codes::STORE_ACCESS => Some(match self {
+                    Self::Store { location, .. } => {
+                        format!("see that the keys of the profile may read, write and delete under {}", folder_of(location))
+                    }
+                    _ => "see that the keys of the profile may read, write and delete in the warehouse".to_owned(),
+                }),
+                codes::CATALOG_ACCESS => Some(
+                    "give the catalog's user or token the rights to read and commit; `lakehost doctor` looks closer".to_owned(),
+                ),
+                codes::CATALOG_IO if matches!(self, Self::Catalog { catalog, .. } if catalog.contains("://")) => {
+                    Some("nothing was changed; see that the catalog is up, then run the same command again".to_owned())
                 }
                 codes::CATALOG_IO => Some(
                     "`lakehost doctor` looks closer; restore catalog.db from a copy, or name another --warehouse".to_owned(),

@@ -30,7 +30,21 @@ pub const AFTER_SQL_COMMIT: &str = "after-sql-commit";
 /// The commit is known to have landed; intent record and lost files are still there.
 pub const BEFORE_CLEANUP: &str = "before-cleanup";
 
-/// All points, in the order in which a load passes them.
+/// A branch is about to become `main`; it was checked.
+pub const BEFORE_PUBLISH: &str = "before-publish";
+/// The branch is `main`.
+pub const AFTER_PUBLISH: &str = "after-publish";
+/// A branch is dropped, its files are still there.
+pub const BEFORE_DISCARD_DELETE: &str = "before-discard-delete";
+
+/// Snapshots have expired, their files are still there.
+pub const BEFORE_EXPIRE_DELETE: &str = "before-expire-delete";
+/// Orphans are known and still there.
+pub const BEFORE_ORPHAN_DELETE: &str = "before-orphan-delete";
+/// The files of a compaction are complete, no manifest yet.
+pub const COMPACT_WRITTEN: &str = "compact-written";
+
+/// The points that a load passes, in order.
 pub const ALL: &[&str] = &[
     INTENT,
     FIRST_FILE,

@@ -9,7 +9,7 @@ use lakehost_pipeline::ports::TableName;
 use crate::catalog::TableState;
 use crate::commit::recorded;
 use crate::error::{Error, Result};
-use crate::lake::SqliteLake;
+use crate::lake::IcebergLake;
 
 /// One snapshot of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,15 @@ pub struct SnapshotInfo {
     pub load: BTreeMap<String, String>,
 }
 
+impl SnapshotInfo {
+    /// Rows that it added more than it took away.
+    #[must_use]
+    pub fn growth(&self) -> Option<i64> {
+        let difference = i128::from(self.rows_added) - i128::from(self.rows_deleted);
+        i64::try_from(difference).ok()
+    }
+}
+
 /// A point in the history of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AsOf {
@@ -54,7 +63,7 @@ impl std::fmt::Display for AsOf {
     }
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// All snapshots of a table, oldest first.
     pub fn snapshots(&self, name: &TableName) -> Result<Vec<SnapshotInfo>> {
         Ok(snapshots(&self.state(name)?))
@@ -102,7 +111,20 @@ pub fn snapshot_as_of(table: &Table, as_of: &AsOf) -> Result<i64> {
         .ok_or_else(|| Error::NoSnapshot { table: table.identifier().to_string(), wanted: as_of.to_string() })
 }
 
-fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
+/// The snapshot at a point in a table's history; without one the head of `main`, `None` when it has none.
+///
+/// # Errors
+/// `LH0101` when the table has none there.
+pub fn resolve<'a>(state: &'a TableState, at: Option<&AsOf>) -> Result<Option<&'a SnapshotRef>> {
+    let Some(at) = at else { return Ok(state.main()) };
+    let found = find(&state.metadata, at).and_then(|id| state.metadata.snapshot_by_id(id));
+    match found {
+        Some(snapshot) => Ok(Some(snapshot)),
+        None => Err(Error::NoSnapshot { table: state.name.to_string(), wanted: at.to_string() }),
+    }
+}
+
+pub(crate) fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
     match as_of {
         AsOf::Snapshot(id) => metadata.snapshot_by_id(*id).map(|snapshot| snapshot.snapshot_id()),
         AsOf::Reference(name) => metadata.snapshot_for_ref(name).map(|snapshot| snapshot.snapshot_id()),

@@ -4,13 +4,18 @@
 //! writes one per table and window. All files of a load carry its run's id in their name, so the record says where to look instead of listing
 //! them. The record need not survive a power cut: without it the files of an unfinished run are orphans like any other.
 
-use lakehost_pipeline::ports::TableName;
+use lakehost_pipeline::ports::{TableName, Target};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::catalog::TableState;
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::lake::new_snapshot_id;
+use crate::location::data_folder;
+use crate::plan::Plan;
 use crate::process::Process;
+use crate::properties;
 
 /// What one run is about to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +29,7 @@ pub struct Intent {
     pub location: String,
     /// The folder of the run's data files.
     pub data_folder: String,
-    /// The window's key.
+    /// The key of the load's property.
     pub window: String,
     /// The snapshot that the run brings, the same in all attempts.
     pub snapshot_id: i64,
@@ -39,6 +44,43 @@ pub struct Intent {
 impl Intent {
     /// The present format.
     pub const VERSION: u32 = 1;
+
+    /// What a run is about to do to the table of a plan.
+    pub(crate) fn new(core: &Core, target: &Target, plan: &Plan, run_id: &str) -> Self {
+        let state = plan.state();
+        Self {
+            version: Self::VERSION,
+            run_id: run_id.to_owned(),
+            namespace: target.table.namespace.clone(),
+            table: target.table.name.clone(),
+            location: plan.location().to_owned(),
+            data_folder: data_folder(plan.location(), target.window.as_ref()),
+            window: properties::key_of(target),
+            snapshot_id: new_snapshot_id(state),
+            base_uuid: state.map(|state| state.metadata.uuid()),
+            base_snapshot_id: state.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id()),
+            process: core.process.clone(),
+            started_ms: (core.clock)(),
+        }
+    }
+
+    /// What an action is about to do that writes some files of a table anew.
+    pub(crate) fn rewriting(core: &Core, state: &TableState, word: &str, run_id: &str, snapshot_id: i64) -> Self {
+        Self {
+            version: Self::VERSION,
+            run_id: run_id.to_owned(),
+            namespace: state.name.namespace.clone(),
+            table: state.name.name.clone(),
+            location: state.metadata.location().to_owned(),
+            data_folder: format!("{}/data/rewritten", state.metadata.location()),
+            window: word.to_owned(),
+            snapshot_id,
+            base_uuid: Some(state.metadata.uuid()),
+            base_snapshot_id: state.main().map(|snapshot| snapshot.snapshot_id()),
+            process: core.process.clone(),
+            started_ms: (core.clock)(),
+        }
+    }
 
     /// The table that the run loads.
     #[must_use]

@@ -1,113 +1,33 @@
 //! The lake: a warehouse folder and its catalog, as the pipeline sees it.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use iceberg::table::Table;
-use iceberg::{NamespaceIdent, TableIdent};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::{Lake, Load, LoadRecord, LoadState, TableInfo, TableName, Target};
+use lakehost_pipeline::ports::{Lake, Load, LoadRecord, LoadState, TableInfo, TableName, Target, WriteMode};
 use rand::Rng;
-use tokio::runtime::Handle;
 
-use crate::catalog::{SqliteCatalog, SqliteOptions, TableState};
-use crate::commit::source_objects;
-use crate::core::{Clock, Core};
+use crate::catalog::TableState;
+use crate::commit::{Action, Landing, land, open, source_objects};
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::fail_point::FailPoints;
 use crate::intent::Intent;
 use crate::layout;
 use crate::load::LakeLoad;
-use crate::location::{Warehouse, check_run_id, data_folder};
+use crate::loaded::{self, Found};
+use crate::location::check_run_id;
 use crate::plan::Plan;
-use crate::process::Process;
-use crate::properties;
 use crate::resolve::{self, Ask, Resolution, Resolved};
 use crate::schema;
-use crate::store::{LocalStore, Store};
 
-/// Where a lake is and what it works with.
-#[derive(Clone)]
-pub struct LakeOptions {
-    /// A local folder; made when it is not there.
-    pub warehouse: PathBuf,
-    /// A path or a PyIceberg URI (`sqlite:////w/catalog.db`); none: `catalog.db` in the warehouse.
-    pub catalog_uri: Option<String>,
-    /// PyIceberg must be given the same name.
-    pub catalog_name: String,
-    /// A multi-threaded runtime; the methods of the lake block on it, so they must not be called from inside one.
-    pub runtime: Handle,
-    pub clock: Clock,
-    /// What was committed survives a power cut.
-    pub durable: bool,
-    pub fail_points: FailPoints,
-    /// Who writes intent records; tests play several processes.
-    pub process: Process,
-}
-
-impl LakeOptions {
-    /// The defaults: catalog `lakehost` in the warehouse, durable.
-    #[must_use]
-    pub fn new(warehouse: PathBuf, runtime: Handle, clock: Clock) -> Self {
-        Self {
-            warehouse,
-            catalog_uri: None,
-            catalog_name: "lakehost".to_owned(),
-            runtime,
-            clock,
-            durable: true,
-            fail_points: FailPoints::from_env(),
-            process: Process::current(),
-        }
-    }
-}
-
-impl fmt::Debug for LakeOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LakeOptions")
-            .field("warehouse", &self.warehouse)
-            .field("catalog_name", &self.catalog_name)
-            .field("durable", &self.durable)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A local warehouse with a SQLite catalog. Cheap to clone.
+/// A warehouse with its catalog. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SqliteLake {
+pub struct IcebergLake {
     pub(crate) core: Arc<Core>,
 }
 
-impl SqliteLake {
-    /// Opens the lake; folder and catalog are made when they are not there.
-    ///
-    /// # Errors
-    /// `LH0501` the folder, `LH0601` the catalog, `LH0102` a setting that cannot be.
-    pub fn open(options: LakeOptions) -> Result<Self> {
-        let warehouse = Warehouse::open(&options.warehouse)?;
-        let store: Arc<dyn Store> = Arc::new(LocalStore::new(options.durable));
-        let catalog = SqliteOptions {
-            uri: options.catalog_uri.unwrap_or_else(|| warehouse.default_catalog().display().to_string()),
-            name: options.catalog_name,
-            durable: options.durable,
-        };
-        let opened = SqliteCatalog::open(&catalog, Arc::clone(&store), options.fail_points.clone());
-        let catalog = Arc::new(options.runtime.block_on(opened)?);
-        let core = Core {
-            warehouse,
-            io: store.file_io(),
-            store,
-            catalog,
-            clock: options.clock,
-            fail_points: options.fail_points,
-            process: options.process,
-            runtime: options.runtime,
-        };
-        Ok(Self { core: Arc::new(core) })
-    }
-
+impl IcebergLake {
     /// The table as the catalog has it now.
     pub fn state(&self, name: &TableName) -> Result<TableState> {
         self.core.block_on(self.load(name))
@@ -130,15 +50,18 @@ impl SqliteLake {
     pub fn open_table(&self, name: &TableName) -> Result<Table> {
         self.core.block_on(async {
             let state = self.load(name).await?;
-            let wrong = Error::iceberg("open", name);
-            Table::builder()
-                .identifier(TableIdent::new(NamespaceIdent::new(name.namespace.clone()), name.name.clone()))
-                .file_io(self.core.io.clone())
-                .metadata(state.metadata)
-                .metadata_location(state.metadata_location)
-                .runtime(iceberg::Runtime::current())
-                .build()
-                .map_err(wrong)
+            open(&self.core, name, state.metadata, state.metadata_location)
+        })
+    }
+
+    /// Carries out one action that no run stands behind.
+    pub(crate) fn act(&self, action: &dyn Action, word: &str) -> Result<Landing> {
+        self.core.catalog.check_writable()?;
+        self.core.block_on(async {
+            let state = self.load(action.table()).await?;
+            let id = new_snapshot_id(Some(&state));
+            let ended = land(&self.core, &[action], &format!("{word}-{id}"), &[id]).await;
+            Ok(ended.result?.into_iter().next().unwrap_or(Landing::Nothing))
         })
     }
 
@@ -193,27 +116,14 @@ impl SqliteLake {
             self.core.catalog.load(&target.table).await
         })?;
         let plan = Plan::new(target, state, &self.core.warehouse.table(&target.table))?;
-        let state = plan.state();
-        let intent = Intent {
-            version: Intent::VERSION,
-            run_id: run_id.to_owned(),
-            namespace: target.table.namespace.clone(),
-            table: target.table.name.clone(),
-            location: plan.location().to_owned(),
-            data_folder: data_folder(plan.location(), target.window.as_ref()),
-            window: target.window.as_ref().map_or(properties::WHOLE, |window| window.key()).to_owned(),
-            snapshot_id: new_snapshot_id(state),
-            base_uuid: state.map(|state| state.metadata.uuid()),
-            base_snapshot_id: state.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id()),
-            process: self.core.process.clone(),
-            started_ms: (self.core.clock)(),
-        };
+        let plan = plan.placed(&self.core, &target.table)?;
+        let intent = Intent::new(&self.core, target, &plan, run_id);
         Ok(LakeLoad::new(Arc::clone(&self.core), target.clone(), plan, intent))
     }
 
-    fn record(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>> {
+    fn record(&self, name: &TableName, window: &str, owner: &str, mode: WriteMode) -> Result<Option<LoadRecord>> {
         let Some(state) = self.core.block_on(self.core.catalog.load(name))? else { return Ok(None) };
-        let Some((load_id, snapshot_id)) = properties::loaded(state.metadata.properties(), window_key) else {
+        let Some(Found { load_id, snapshot_id }) = loaded::find(&state, mode, owner, window, |_| true) else {
             return Ok(None);
         };
         let snapshot = state.metadata.snapshot_by_id(snapshot_id);
@@ -236,7 +146,7 @@ impl SqliteLake {
 }
 
 /// Positive, and not one that the table has.
-fn new_snapshot_id(state: Option<&TableState>) -> i64 {
+pub(crate) fn new_snapshot_id(state: Option<&TableState>) -> i64 {
     let mut random = rand::rng();
     loop {
         let id = random.random_range(1..i64::MAX);
@@ -246,14 +156,24 @@ fn new_snapshot_id(state: Option<&TableState>) -> i64 {
     }
 }
 
-impl Lake for SqliteLake {
+impl Lake for IcebergLake {
     fn table(&self, name: &TableName) -> Result<Option<TableInfo>, Fault> {
         let state = self.core.block_on(self.core.catalog.load(name))?;
         Ok(state.as_ref().map(|state| self.info(state)).transpose()?)
     }
 
     fn last_load(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>, Fault> {
-        Ok(self.record(name, window_key)?)
+        Ok(self.record(name, window_key, "", WriteMode::ReplaceWindow)?)
+    }
+
+    fn last_load_by(
+        &self,
+        name: &TableName,
+        window_key: &str,
+        owner: &str,
+        mode: WriteMode,
+    ) -> Result<Option<LoadRecord>, Fault> {
+        Ok(self.record(name, window_key, owner, mode)?)
     }
 
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault> {

@@ -1,6 +1,6 @@
 //! Data files into Iceberg tables: a warehouse, its catalog and the commit.
 //!
-//! A load begins with a check of its table ([`SqliteLake`] as the pipeline's `Lake`), writes Parquet files through the sinks that it is given,
+//! A load begins with a check of its table ([`IcebergLake`] as the pipeline's `Lake`), writes Parquet files through the sinks that it is given,
 //! and ends with one snapshot, committed exactly once: a crash, a lost answer or another writer at any point leaves the table as it was or
 //! with the whole load in it, never twice. `commit` holds the protocol, `intent` and `resolve` what a later run needs to finish or tidy up
 //! behind one that was killed.
@@ -16,20 +16,35 @@
 mod bounds;
 mod catalog;
 mod commit;
+mod constants;
 mod core;
 mod data_file;
+mod delete;
+mod diff;
 mod error;
+mod evolve;
 pub mod fail_point;
 mod history;
+mod inspect;
 mod intent;
 mod lake;
 mod layout;
 mod load;
+mod loaded;
 mod location;
+mod maintain;
+mod masked;
+mod merge;
+mod open;
 mod plan;
 mod process;
 mod properties;
+mod provenance;
+mod publish;
+mod refs;
+mod rejects;
 mod resolve;
+mod run_files;
 mod schema;
 mod store;
 mod tables;
@@ -37,15 +52,27 @@ mod tables;
 mod tests;
 
 pub use catalog::{
-    Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, SqliteCatalog, SqliteOptions, TableChange, TableState,
+    Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, Placed, PostgresCatalog, PostgresOptions,
+    RestAuth, RestCatalog, RestOptions, SqliteCatalog, SqliteOptions, TableChange, TableState,
 };
+pub use commit::Prepared;
+pub use constants::FileConstants;
 pub use core::Clock;
-pub use error::{Error, Result};
+pub use delete::Changed;
+pub use diff::{Diff, WindowDelta};
+pub use error::{Drift, Error, Result};
 pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
+pub use inspect::MetadataTable;
 pub use intent::Intent;
-pub use lake::{LakeOptions, SqliteLake};
+pub use lake::IcebergLake;
+pub use maintain::{
+    CompactOptions, Compacted, ExpireOptions, Expired, Orphan, OrphanKind, OrphanOptions, SortKey, Thresholds,
+};
+pub use open::{CatalogOptions, LakeOptions};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
+pub use provenance::Provenance;
+pub use refs::{RefKind, references};
 pub use resolve::{Resolution, Resolved};
-pub use store::{LocalStore, Store, StoredFile};
+pub use store::{LocalStore, PendingUpload, S3Options, S3Store, Store, StoreBytes, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};

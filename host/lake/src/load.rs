@@ -1,21 +1,27 @@
 //! One load: data files first, then one commit.
 
 use std::collections::HashSet;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_schema::SchemaRef;
-use lakehost_columnar::{FileSink, PartitionField, SinkFactory};
+use arrow_schema::{Schema, SchemaRef};
+use lakehost_columnar::{PartitionField, SinkFactory};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::{CommitRequest, Committed, Load, Target};
+use lakehost_pipeline::ports::{CommitRequest, Committed, Load, RejectWriter, Staged, TableName, Target, WriteMode};
 
-use crate::commit::{Commit, Landing, keeps_files};
+use crate::commit::{Action, Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::intent::Intent;
+use crate::merge::{KEYS_AT_ONCE, Merge, MergeAction};
 use crate::plan::Plan;
+use crate::refs;
+use crate::rejects::Rejects;
+use crate::run_files::RunFiles;
+
+/// How often a merge that others overtake begins anew.
+const MERGE_ROUNDS: u32 = 40;
 
 /// A load that has begun.
 #[derive(Debug)]
@@ -24,43 +30,106 @@ pub struct LakeLoad {
     target: Target,
     plan: Plan,
     files: Arc<RunFiles>,
+    /// The part in the table of rejected rows.
+    rejects: Option<Rejects>,
+    /// Files that a merge put into the table.
+    merged: Mutex<HashSet<String>>,
+    /// Manifests of the last rehearsal.
+    rehearsed: Vec<String>,
     /// Nothing is left to tidy up.
     settled: bool,
 }
 
 impl LakeLoad {
     pub(crate) fn new(core: Arc<Core>, target: Target, plan: Plan, intent: Intent) -> Self {
-        let files = Arc::new(RunFiles {
-            core: Arc::clone(&core),
-            intent,
-            recorded: Mutex::new(false),
-            next: AtomicU64::new(0),
-            created: Mutex::default(),
-        });
-        Self { core, target, plan, files, settled: false }
+        let files = RunFiles::new(Arc::clone(&core), intent);
+        Self {
+            core,
+            target,
+            plan,
+            files: Arc::new(files),
+            rejects: None,
+            merged: Mutex::default(),
+            rehearsed: Vec::new(),
+            settled: false,
+        }
     }
 
-    fn try_commit(&mut self, request: &CommitRequest) -> Result<Committed> {
-        let ended = self.check(request).and_then(|()| self.land(request));
+    fn try_commit(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Committed> {
+        let ended = match self.ready(request).and_then(|()| self.ready_rejects(request, branch)) {
+            Ok(rejected) => self.land(request, rejected.as_ref(), branch),
+            Err(error) => Ended { result: Err(error), stray: false },
+        };
         // A killed process tidies nothing up, and an unknown outcome must keep everything.
-        self.settled = matches!(&ended, Err(error) if keeps_files(error));
-        let (requests, snapshot_id) = match ended? {
-            Landing::AlreadyLoaded { snapshot_id } => {
+        self.settled = ended.keeps_files();
+        if ended.stray && !ended.result.as_ref().is_err_and(keeps_files) {
+            // Certain as things are; but should the table go back to where it was, a request that is still on its way could yet land.
+            self.files.settle();
+            self.rejects.iter().for_each(|rejects| rejects.files.settle());
+        }
+        let landings = ended.result?;
+        let attempts = match landings.first() {
+            Some(Landing::Landed { requests, .. }) => *requests,
+            Some(Landing::AlreadyLoaded { snapshot_id }) => {
                 self.discard();
-                return Ok(Committed::AlreadyLoaded { snapshot_id });
+                return Ok(Committed::AlreadyLoaded { snapshot_id: *snapshot_id });
             }
-            Landing::Landed { requests } => (requests, self.files.intent.snapshot_id),
+            Some(Landing::Nothing) | None => {
+                return Err(Error::Internal(format!("a load of {} did nothing", self.target.table)));
+            }
         };
         self.settled = true;
         self.core.fail_points.pass(fail_point::BEFORE_CLEANUP)?;
         let kept: HashSet<&str> = request.files.iter().map(|file| file.location.as_str()).collect();
-        self.core.forget(self.files.created().into_iter().filter(|location| !kept.contains(location.as_str())));
-        self.files.intent.remove(&self.core);
-        Ok(Committed::Landed { snapshot_id, attempts: requests })
+        let merged = std::mem::take(&mut *self.merged.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_kept = |location: &String| match self.target.mode {
+            // Some of its files were written anew.
+            WriteMode::Merge => merged.contains(location),
+            _ => kept.contains(location.as_str()),
+        };
+        self.core.forget(self.files.created().into_iter().filter(|location| !is_kept(location)));
+        self.core.forget(std::mem::take(&mut self.rehearsed));
+        self.files.settle();
+        if let Some(rejects) = &self.rejects {
+            match landings.get(1) {
+                Some(Landing::Landed { .. }) => rejects.files.settle(),
+                // Already there by another run, or left out.
+                _ => rejects.discard(),
+            }
+        }
+        Ok(Committed::Landed { snapshot_id: self.files.intent.snapshot_id, attempts })
     }
 
-    /// The request is about this run's files, and every row is accounted for.
-    fn check(&self, request: &CommitRequest) -> Result<()> {
+    /// The commit of the rejected rows that goes with that of the load.
+    fn ready_rejects(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Option<CommitRequest>> {
+        if branch.is_some() {
+            // They are those of the load that counts, which this one is not.
+            if let Some(rejects) = self.rejects.take() {
+                rejects.discard();
+            }
+            return Ok(None);
+        }
+        if self.rejects.is_none() {
+            self.rejects = match Rejects::clear(&self.core, &self.target, &request.run_id) {
+                Ok(rejects) => rejects,
+                Err(error) => {
+                    // Readers go by the load id, so rows that stay behind mislead nobody.
+                    tracing::warn!(table = %self.target.table, %error, "rejected rows of an earlier load are left");
+                    None
+                }
+            };
+        }
+        let Some(rejects) = &self.rejects else { return Ok(None) };
+        let rejected = rejects.request(request)?;
+        if !rejected.files.is_empty() {
+            let folder = &rejects.files.intent.data_folder;
+            self.core.store.settle(folder).map_err(Error::store("sync", folder))?;
+        }
+        Ok(Some(rejected))
+    }
+
+    /// The request is about this run's files, and every row is accounted for. Its files and their names are durable when this returns.
+    fn ready(&self, request: &CommitRequest) -> Result<()> {
         let table = &self.target.table;
         if request.run_id != self.files.intent.run_id {
             return Err(Error::Internal(format!("run {} commits the load of another run", request.run_id)));
@@ -80,34 +149,124 @@ impl LakeLoad {
         } else {
             None
         };
-        match unbalanced {
-            Some(detail) => Err(Error::Balance { table: table.clone(), detail }),
-            None => Ok(()),
+        if let Some(detail) = unbalanced {
+            return Err(Error::Balance { table: table.clone(), detail });
         }
-    }
-
-    fn land(&self, request: &CommitRequest) -> Result<Landing> {
         self.files.record()?;
         if !request.files.is_empty() {
             let folder = &self.files.intent.data_folder;
             self.core.store.settle(folder).map_err(Error::store("sync", folder))?;
         }
-        let commit = Commit {
-            core: &self.core,
-            target: &self.target,
-            plan: &self.plan,
-            request,
-            snapshot_id: self.files.intent.snapshot_id,
+        Ok(())
+    }
+
+    fn action<'a>(&'a self, request: &'a CommitRequest, branch: Option<&'a str>) -> LoadAction<'a> {
+        LoadAction { target: &self.target, plan: &self.plan, request, branch, optional: false }
+    }
+
+    fn land(&self, request: &CommitRequest, rejected: Option<&CommitRequest>, branch: Option<&str>) -> Ended {
+        if self.target.mode == WriteMode::Merge {
+            return self.land_merge(request, rejected, branch);
+        }
+        self.land_action(&self.action(request, branch), request, rejected)
+    }
+
+    /// Merges, anew as often as others commit what it has to look at.
+    fn land_merge(&self, request: &CommitRequest, rejected: Option<&CommitRequest>, branch: Option<&str>) -> Ended {
+        let mut plan = self.plan.clone();
+        let mut stray = false;
+        for _ in 0..MERGE_ROUNDS {
+            let load = LoadAction { plan: &plan, ..self.action(request, branch) };
+            let merge = match Merge::work(&self.core, &load, &self.files, KEYS_AT_ONCE) {
+                Ok(merge) => merge,
+                Err(error) => return Ended { result: Err(error), stray },
+            };
+            let action = MergeAction { load, merge: &merge, moved: AtomicBool::new(false) };
+            let ended = self.land_action(&action, request, rejected);
+            stray |= ended.stray;
+            if action.moved.load(Ordering::Relaxed) && !ended.result.as_ref().is_err_and(keeps_files) {
+                match self.on_head() {
+                    Ok(now) => plan = now,
+                    Err(error) => return Ended { result: Err(error), stray },
+                }
+                continue;
+            }
+            if matches!(ended.result.as_deref(), Ok([Landing::Landed { .. }, ..])) {
+                let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+                merged.extend(merge.files().into_iter().map(str::to_owned));
+                if stray {
+                    // An earlier request may name any of them.
+                    merged.extend(self.files.created());
+                }
+                return ended;
+            }
+            return Ended { stray, ..ended };
+        }
+        let busy = Error::Busy { table: self.target.table.clone(), attempts: MERGE_ROUNDS };
+        Ended { result: Err(busy), stray }
+    }
+
+    /// The load's plan on the table as it is now.
+    fn on_head(&self) -> Result<Plan> {
+        let head = self.core.block_on(self.core.catalog.load(&self.target.table))?;
+        let mut plan = Plan::new(&self.target, head, self.plan.location())?;
+        for (found, file) in &self.plan.evolved {
+            plan = plan.evolve(&self.target, found, file)?;
+        }
+        self.plan.carries_over(&plan, &self.target.table)?;
+        Ok(plan)
+    }
+
+    fn land_action(&self, main: &dyn Action, request: &CommitRequest, rejected: Option<&CommitRequest>) -> Ended {
+        let main_id = self.files.intent.snapshot_id;
+        match (&self.rejects, rejected) {
+            (Some(rejects), Some(rejected)) => {
+                let beside = LoadAction {
+                    target: &rejects.target,
+                    plan: &rejects.plan,
+                    request: rejected,
+                    branch: None,
+                    optional: true,
+                };
+                let ids = [main_id, rejects.files.intent.snapshot_id];
+                self.core.block_on(land(&self.core, &[main, &beside], &request.run_id, &ids))
+            }
+            _ => self.core.block_on(land(&self.core, &[main], &request.run_id, &[main_id])),
+        }
+    }
+
+    fn try_prepare(&mut self, request: &CommitRequest) -> Result<Staged> {
+        self.ready(request)?;
+        self.core.forget(std::mem::take(&mut self.rehearsed));
+        let snapshot_id = self.files.intent.snapshot_id;
+        let load = self.action(request, None);
+        let merge = match self.target.mode {
+            WriteMode::Merge => Some(Merge::work(&self.core, &load, &self.files, KEYS_AT_ONCE)?),
+            _ => None,
         };
-        self.core.block_on(commit.run())
+        let action: Box<dyn Action> = match &merge {
+            Some(merge) => Box::new(MergeAction { load, merge, moved: AtomicBool::new(false) }),
+            None => Box::new(load),
+        };
+        let prepared = self.core.block_on(async {
+            match rehearse(&self.core, action.as_ref(), &request.run_id, snapshot_id).await? {
+                Some(prepared) => Ok(prepared),
+                // Another run has just committed the same load: that is what there is to see.
+                None => present(&self.core, &self.target.table).await,
+            }
+        })?;
+        drop(action);
+        self.rehearsed.clone_from(&prepared.scratch);
+        Ok(Staged { table: self.target.table.clone(), snapshot_id: prepared.snapshot_id, handle: Arc::new(prepared) })
     }
 
     /// Deletes everything that this run wrote.
     fn discard(&mut self) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.core.forget(self.files.created());
-            if *self.files.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
-                self.files.intent.remove(&self.core);
+            self.core.forget(std::mem::take(&mut self.rehearsed));
+            self.files.discard();
+            if let Some(rejects) = &self.rejects {
+                rejects.discard();
             }
         }
     }
@@ -126,8 +285,32 @@ impl Load for LakeLoad {
         Arc::clone(&self.files) as Arc<dyn SinkFactory>
     }
 
+    fn evolve(&mut self, found: &Schema, file: &str) -> Result<(), Fault> {
+        self.plan = self.plan.evolve(&self.target, found, file)?;
+        Ok(())
+    }
+
+    fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
+        let rejects = match &mut self.rejects {
+            Some(rejects) => rejects,
+            none => none.insert(Rejects::begin(&self.core, &self.target, &self.files.intent.run_id)?),
+        };
+        Ok(rejects.writer())
+    }
+
+    fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {
+        Ok(self.try_prepare(request)?)
+    }
+
     fn commit(mut self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault> {
-        Ok(self.try_commit(&request)?)
+        Ok(self.try_commit(&request, None)?)
+    }
+
+    fn quarantine(mut self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
+        refs::check_name(&self.target.table, branch)?;
+        match self.try_commit(&request, Some(branch))? {
+            Committed::Landed { snapshot_id, .. } | Committed::AlreadyLoaded { snapshot_id } => Ok(snapshot_id),
+        }
     }
 
     fn abandon(mut self: Box<Self>) {
@@ -141,77 +324,13 @@ impl Drop for LakeLoad {
     }
 }
 
-/// Where a run's data files go.
-#[derive(Debug)]
-struct RunFiles {
-    core: Arc<Core>,
-    intent: Intent,
-    /// Whether the intent record is written.
-    recorded: Mutex<bool>,
-    next: AtomicU64,
-    created: Mutex<Vec<String>>,
-}
-
-impl RunFiles {
-    /// The intent record is there when this returns.
-    fn record(&self) -> Result<()> {
-        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*recorded {
-            self.core.fail_points.pass(fail_point::INTENT)?;
-            self.intent.write(&self.core)?;
-            *recorded = true;
-        }
-        Ok(())
-    }
-
-    fn created(&self) -> Vec<String> {
-        self.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl SinkFactory for RunFiles {
-    fn create(&self) -> io::Result<(String, Box<dyn FileSink>)> {
-        self.record().map_err(into_io)?;
-        self.core.fail_points.pass(fail_point::FIRST_FILE).map_err(into_io)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let location = format!(
-            "{}/{}{number}.parquet",
-            self.intent.data_folder,
-            crate::location::data_prefix(&self.intent.run_id)
-        );
-        let inner = self.core.store.create(&location)?;
-        self.created.lock().unwrap_or_else(PoisonError::into_inner).push(location.clone());
-        Ok((location, Box::new(RunSink { inner, core: Arc::clone(&self.core) })))
-    }
-}
-
-/// The error of the store as it came, so that a full disk is still one; anything else by its text.
-fn into_io(error: Error) -> io::Error {
-    match error {
-        Error::Store { source, .. } => source,
-        other => io::Error::other(other),
-    }
-}
-
-/// A data file's sink with the fail point behind it.
-struct RunSink {
-    inner: Box<dyn FileSink>,
-    core: Arc<Core>,
-}
-
-impl io::Write for RunSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl FileSink for RunSink {
-    fn finish(self: Box<Self>) -> io::Result<()> {
-        self.inner.finish()?;
-        self.core.fail_points.pass(fail_point::FILE_FINISHED).map_err(into_io)
-    }
+/// The table as it is, for want of one to come.
+async fn present(core: &Core, table: &TableName) -> Result<Prepared> {
+    let Some(state) = core.catalog.load(table).await? else {
+        return Err(Error::NoTable { table: table.clone(), known: Vec::new() });
+    };
+    let snapshot_id = state.main().map_or(0, |snapshot| snapshot.snapshot_id());
+    let version = Some(state.version());
+    let table = open(core, table, state.metadata, state.metadata_location)?;
+    Ok(Prepared { table, snapshot_id, scratch: Vec::new(), version })
 }

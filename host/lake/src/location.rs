@@ -13,16 +13,19 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The warehouse folder, absolute, symbolic links resolved.
+/// The warehouse: a folder, absolute, symbolic links resolved, or a prefix of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warehouse {
     root: String,
 }
 
 impl Warehouse {
-    /// Makes the folder when it is not there.
+    /// Makes the folder when it is not there; a bucket must be there.
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
+        if is_remote(&shown) {
+            return Self::remote(&shown);
+        }
         std::fs::create_dir_all(path).map_err(Error::store("create the warehouse folder", &shown))?;
         let path = path.canonicalize().map_err(Error::store("open the warehouse folder", &shown))?;
         let root = path.to_str().map(|text| text.trim_end_matches('/').to_owned()).ok_or_else(|| Error::Setting {
@@ -38,6 +41,25 @@ impl Warehouse {
             });
         }
         Ok(Self { root })
+    }
+
+    fn remote(location: &str) -> Result<Self> {
+        let rest = location.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/');
+        let sound = !rest.is_empty() && rest.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !sound {
+            return Err(Error::Setting {
+                what: location.to_owned(),
+                purpose: "a warehouse",
+                detail: "it is not of the form s3://BUCKET/PREFIX".to_owned(),
+            });
+        }
+        Ok(Self { root: format!("s3://{rest}") })
+    }
+
+    /// Whether it is a prefix of a bucket.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        is_remote(&self.root)
     }
 
     /// The folder.
@@ -67,6 +89,12 @@ impl Warehouse {
     /// Whether a table may be deleted with its folder: strictly inside the warehouse, at least as deep as a table of ours.
     #[must_use]
     pub fn owns(&self, location: &str) -> bool {
+        if self.is_remote() {
+            let rest = location.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('/'));
+            let parts: Vec<&str> = rest.unwrap_or_default().trim_end_matches('/').split('/').collect();
+            let sound = parts.iter().all(|part| !matches!(*part, "" | "." | ".."));
+            return parts.len() >= 2 && sound && parts.first() != Some(&"_lakehost");
+        }
         let Ok(path) = local_path(location).canonicalize() else {
             return false;
         };
@@ -75,6 +103,11 @@ impl Warehouse {
         };
         rest.components().count() >= 2 && !rest.starts_with("_lakehost")
     }
+}
+
+/// Whether a location is an object of a bucket.
+pub(crate) fn is_remote(location: &str) -> bool {
+    ["s3://", "s3a://", "s3n://"].iter().any(|scheme| location.starts_with(scheme))
 }
 
 /// The path of a location, whichever of the three forms it has.
@@ -154,6 +187,28 @@ mod tests {
         }
         assert!(!warehouse.owns(&format!("{}/raw/../../other", warehouse.root())));
         assert!(!warehouse.owns("/tmp"));
+    }
+
+    #[test]
+    fn a_bucket_can_be_a_warehouse() {
+        for (text, root) in [("s3://b/w/", "s3://b/w"), ("s3a://b", "s3://b"), ("s3://b/w/x", "s3://b/w/x")] {
+            assert_eq!(Warehouse::open(Path::new(text)).unwrap().root(), root);
+        }
+        for text in ["s3://", "s3://b//w", "s3://b/../w"] {
+            assert!(Warehouse::open(Path::new(text)).is_err(), "{text}");
+        }
+        let warehouse = Warehouse::open(Path::new("s3://b/w")).unwrap();
+        for (tail, owned) in [
+            ("/raw/t", true),
+            ("/raw", false),
+            ("", false),
+            ("/_lakehost/x", false),
+            ("2/raw/t", false),
+            ("/../x/y", false),
+        ] {
+            assert_eq!(warehouse.owns(&format!("s3://b/w{tail}")), owned, "{tail}");
+        }
+        assert!(!warehouse.owns("/w/raw/t"));
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef as ArrowSchemaRef;
-use iceberg::spec::{TableMetadataRef, UnboundPartitionSpec};
+use arrow_schema::{Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
+use iceberg::spec::{Schema, TableMetadata, TableMetadataRef, UnboundPartitionSpec};
 use lakehost_columnar::PartitionField;
 use lakehost_pipeline::ports::{TableName, Target, WriteMode};
 use uuid::Uuid;
 
 use crate::catalog::{Base, Creation, TableState};
 use crate::commit::Removal;
+use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::evolve;
 use crate::layout::{self, WindowValue};
 use crate::properties;
 use crate::schema;
@@ -21,6 +23,10 @@ pub struct Plan {
     pub base: Base,
     /// The metadata under which the new files are written: that of the base, with the wanted partition spec as default.
     pub metadata: TableMetadataRef,
+    /// Columns that the commit has to change first.
+    pub new_schema: Option<Schema>,
+    /// What changed them: columns that came, and in which file.
+    pub evolved: Vec<(ArrowSchemaRef, String)>,
     /// A partition spec that the commit has to add first.
     pub new_spec: Option<UnboundPartitionSpec>,
     /// The table's columns with field ids.
@@ -55,7 +61,7 @@ impl Plan {
             .builder()
             .and_then(|builder| builder.build())
             .map_err(|error| Error::shape(table, format!("cannot be laid out so: {}", error.message())))?;
-        Self::finish(target, Base::New(Box::new(creation)), Arc::new(metadata.metadata), None)
+        Self::finish(target, Base::New(Box::new(creation)), Arc::new(metadata.metadata), None, None)
     }
 
     fn existing(target: &Target, state: TableState) -> Result<Self> {
@@ -72,6 +78,16 @@ impl Plan {
         let owned = metadata.properties().contains_key(properties::OWNER);
         if target.mode == WriteMode::ReplaceWindow || (target.mode == WriteMode::FullRefresh && owned) {
             properties::check_owner(table, metadata.properties(), &target.owner)?;
+        }
+        let renamed = evolve::change(table, &metadata, &due(&metadata, &target.renames), &[])?.schema;
+        let mut new_schema = renamed;
+        let mut metadata = reshaped(table, &metadata, new_schema.as_ref())?;
+        if target.contract.evolves() {
+            let evolution = evolve::evolve(table, &metadata, &target.schema, &target.contract, "the source")?;
+            if evolution.schema.is_some() {
+                metadata = reshaped(table, &state.metadata, evolution.schema.as_ref())?;
+                new_schema = evolution.schema;
+            }
         }
         let arrow = schema::arrow_schema(table, metadata.current_schema())?;
         schema::check(table, &target.schema, &arrow)?;
@@ -91,23 +107,58 @@ impl Plan {
         }
         let present = layout::beyond_window(table, schema, metadata.default_partition_spec())?;
         if target.partition.is_empty() || target.partition == present {
-            return Self::finish(target, Base::Existing(state), metadata, None);
+            return Self::finish(target, Base::Existing(state), metadata, new_schema, None);
         }
         let wanted = layout::new_spec(table, schema, windowed, &target.partition)?;
-        let changed = metadata
-            .as_ref()
-            .clone()
-            .into_builder(None)
-            .add_default_partition_spec(wanted.clone())
-            .and_then(|builder| builder.build())
-            .map_err(|error| Error::shape(table, format!("cannot be partitioned so: {}", error.message())))?;
-        Self::finish(target, Base::Existing(state), Arc::new(changed.metadata), Some(wanted))
+        let changed = partitioned(table, &metadata, wanted.clone())?;
+        Self::finish(target, Base::Existing(state), changed, new_schema, Some(wanted))
+    }
+
+    /// The same load once its table takes the columns that a file brought.
+    pub fn evolve(&self, target: &Target, found: &ArrowSchema, file: &str) -> Result<Self> {
+        let table = &target.table;
+        let evolution = evolve::evolve(table, &self.metadata, found, &target.contract, file)?;
+        let Some(wanted) = evolution.schema else { return Ok(self.clone()) };
+        let mut plan = match &self.base {
+            Base::New(creation) => {
+                let creation = Creation { schema: wanted, ..Creation::clone(creation) };
+                let metadata = creation.builder().and_then(|builder| builder.build());
+                let metadata = metadata
+                    .map_err(|error| Error::shape(table, format!("cannot be laid out so: {}", error.message())))?;
+                let plan =
+                    Self::finish(target, Base::New(Box::new(creation)), Arc::new(metadata.metadata), None, None)?;
+                // Files that are written already have the ids of before.
+                let kept = |field: &iceberg::spec::NestedFieldRef| {
+                    let now = plan.metadata.current_schema().as_struct().field_by_id(field.id);
+                    now.is_some_and(|now| {
+                        now.name == field.name
+                            && (now.field_type == field.field_type || field.field_type.is_primitive())
+                    })
+                };
+                if !self.metadata.current_schema().as_struct().fields().iter().all(kept) {
+                    let detail = "cannot take further columns in its first load, which has columns within columns";
+                    return Err(Error::shape(table, detail));
+                }
+                plan
+            }
+            Base::Existing(state) => {
+                let mut metadata = reshaped(table, &state.metadata, Some(&wanted))?;
+                if let Some(spec) = &self.new_spec {
+                    metadata = partitioned(table, &metadata, spec.clone())?;
+                }
+                Self::finish(target, self.base.clone(), metadata, Some(wanted), self.new_spec.clone())?
+            }
+        };
+        plan.evolved.clone_from(&self.evolved);
+        plan.evolved.push((Arc::new(found.clone()), file.to_owned()));
+        Ok(plan)
     }
 
     fn finish(
         target: &Target,
         base: Base,
         metadata: TableMetadataRef,
+        new_schema: Option<Schema>,
         new_spec: Option<UnboundPartitionSpec>,
     ) -> Result<Self> {
         let table = &target.table;
@@ -119,7 +170,8 @@ impl Plan {
             _ => None,
         };
         let removal = match (target.mode, &window) {
-            (WriteMode::Append, _) => Removal::Nothing,
+            // What a merge takes away comes out when the rows are looked at.
+            (WriteMode::Append | WriteMode::Merge, _) => Removal::Nothing,
             (WriteMode::FullRefresh, _) => Removal::Everything,
             (WriteMode::ReplaceWindow, Some(window)) => Removal::Window(window.clone()),
             (WriteMode::ReplaceWindow, None) => {
@@ -133,10 +185,22 @@ impl Plan {
             partition: layout::beyond_window(table, schema, metadata.default_partition_spec())?,
             base,
             metadata,
+            new_schema,
+            evolved: Vec::new(),
             new_spec,
             window,
             removal,
         })
+    }
+
+    /// The same plan; that of a new table where its catalog wants it, and as it calls it.
+    pub fn placed(self, core: &Core, table: &TableName) -> Result<Self> {
+        let Base::New(creation) = &self.base else { return Ok(self) };
+        let Some(placed) = core.block_on(core.catalog.place(table, creation))? else { return Ok(self) };
+        let creation = Creation { location: placed.location, uuid: placed.uuid, ..Creation::clone(creation) };
+        let metadata =
+            creation.builder().and_then(|builder| builder.build()).map_err(Error::iceberg("lay out", table))?;
+        Ok(Self { base: Base::New(Box::new(creation)), metadata: Arc::new(metadata.metadata), ..self })
     }
 
     /// Where the table is or will be.
@@ -181,4 +245,30 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The renames that a table has not seen yet.
+fn due(metadata: &TableMetadata, renames: &[(String, String)]) -> Vec<(String, String)> {
+    let has = |name: &str| metadata.current_schema().field_by_name(name).is_some();
+    renames.iter().filter(|(_, old)| has(old)).cloned().collect()
+}
+
+fn reshaped(table: &TableName, metadata: &TableMetadataRef, schema: Option<&Schema>) -> Result<TableMetadataRef> {
+    let Some(schema) = schema else { return Ok(Arc::clone(metadata)) };
+    let builder = TableMetadata::clone(metadata).into_builder(None);
+    builder
+        .add_current_schema(schema.clone())
+        .and_then(|builder| builder.build())
+        .map(|built| Arc::new(built.metadata))
+        .map_err(|error| Error::shape(table, format!("cannot have these columns: {}", error.message())))
+}
+
+fn partitioned(table: &TableName, metadata: &TableMetadata, spec: UnboundPartitionSpec) -> Result<TableMetadataRef> {
+    metadata
+        .clone()
+        .into_builder(None)
+        .add_default_partition_spec(spec)
+        .and_then(|builder| builder.build())
+        .map(|built| Arc::new(built.metadata))
+        .map_err(|error| Error::shape(table, format!("cannot be partitioned so: {}", error.message())))
 }

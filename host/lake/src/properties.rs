@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lakehost_pipeline::ports::{Owner, TableName};
+use lakehost_pipeline::ports::{Owner, TableName, Target, WriteMode};
 
 use crate::error::{Error, Result};
 
@@ -12,7 +12,7 @@ pub const OWNER: &str = "lakehost.owner";
 pub const GRANULARITY: &str = "lakehost.granularity";
 /// Cleaner names in order.
 pub const CLEANERS: &str = "lakehost.cleaners";
-/// Followed by a window key; the value is `<load-id>:<snapshot-id>`.
+/// Followed by the key of a load, see [`key`]; the value is `<load-id>:<snapshot-id>`.
 pub const LOADED: &str = "lakehost.loaded.";
 /// So many windows keep their `lakehost.loaded.` property, the newest.
 pub const LOADED_LIMIT: usize = 1_000;
@@ -67,26 +67,62 @@ pub fn check_owner(table: &TableName, properties: &HashMap<String, String>, owne
     Ok(())
 }
 
-/// Load id and snapshot id of the last load of a window.
-pub fn loaded(properties: &HashMap<String, String>, window_key: &str) -> Option<(String, i64)> {
-    let (load_id, snapshot_id) = properties.get(&format!("{LOADED}{window_key}"))?.rsplit_once(':')?;
+/// The key of a load's property: the window, and before it `<source>/<data set>:` where loads of several owners stand side by side. A load
+/// that replaces others takes over their place; one that is added must not hide that another one was.
+pub fn key(mode: WriteMode, owner: &str, window_key: &str) -> String {
+    match mode {
+        WriteMode::ReplaceWindow | WriteMode::FullRefresh => window_key.to_owned(),
+        WriteMode::Append | WriteMode::Merge => format!("{owner}:{window_key}"),
+    }
+}
+
+/// The same for the load that wants `target`.
+pub fn key_of(target: &Target) -> String {
+    key(target.mode, &target.owner.owner, window_key(target))
+}
+
+/// The window that a load is about.
+pub fn window_key(target: &Target) -> &str {
+    target.window.as_ref().map_or(WHOLE, |window| window.key())
+}
+
+/// The window in a load's key.
+pub fn window_of(key: &str) -> &str {
+    // No window has a colon in its name.
+    key.rsplit_once(':').map_or(key, |(_, window)| window)
+}
+
+/// Load id and snapshot id that the property of a key says.
+pub fn loaded(properties: &HashMap<String, String>, key: &str) -> Option<(String, i64)> {
+    let (load_id, snapshot_id) = properties.get(&format!("{LOADED}{key}"))?.rsplit_once(':')?;
     Some((load_id.to_owned(), snapshot_id.parse().ok()?))
 }
 
-/// What to set and what to remove so that `window_key` is recorded and the newest windows keep their property.
+/// The properties of all loads: name and window.
+pub fn all_loaded(properties: &HashMap<String, String>) -> impl Iterator<Item = (&String, &str)> {
+    properties.keys().filter_map(|name| Some((name, window_of(name.strip_prefix(LOADED)?))))
+}
+
+/// The value of a load's property.
+pub fn loaded_value(load_id: &str, snapshot_id: i64) -> String {
+    format!("{load_id}:{snapshot_id}")
+}
+
+/// What to set and what to remove so that `key` is recorded and the newest windows keep their property.
 pub fn record_loaded(
     properties: &HashMap<String, String>,
-    window_key: &str,
+    key: &str,
     load_id: &str,
     snapshot_id: i64,
 ) -> (HashMap<String, String>, Vec<String>) {
-    let name = format!("{LOADED}{window_key}");
-    let mut others: Vec<&String> = properties.keys().filter(|key| key.starts_with(LOADED) && **key != name).collect();
-    // Keys are ISO dates, so the order of text is the order of time.
+    let name = format!("{LOADED}{key}");
+    let mut others: Vec<(&str, &String)> =
+        all_loaded(properties).filter(|(other, _)| **other != name).map(|(other, window)| (window, other)).collect();
+    // Windows are ISO dates, so the order of text is the order of time.
     others.sort_unstable();
     let surplus = (others.len() + 1).saturating_sub(LOADED_LIMIT);
-    let removed = others.into_iter().take(surplus).cloned().collect();
-    (HashMap::from([(name, format!("{load_id}:{snapshot_id}"))]), removed)
+    let removed = others.into_iter().take(surplus).map(|(_, other)| other.clone()).collect();
+    (HashMap::from([(name, loaded_value(load_id, snapshot_id))]), removed)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use lakehost_pipeline::ports::TableName;
 
 use crate::catalog::TableState;
-use crate::commit::{Manifests, REQUESTS};
+use crate::commit::{Landed, Manifests, REQUESTS, Verdict, landed};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::intent::Intent;
@@ -88,21 +88,22 @@ async fn one(core: &Core, intent: &Intent) -> Result<Resolution> {
     let Some(state) = find(core, intent).await? else {
         return Ok(without_table(core, intent));
     };
-    let listed = state.metadata.snapshot_by_id(intent.snapshot_id).is_some();
     let recorded = properties::loaded(state.metadata.properties(), &intent.window)
         .is_some_and(|(_, snapshot_id)| snapshot_id == intent.snapshot_id);
-    if listed || recorded {
+    let files = files(core, intent, Some(&state))?;
+    let names: HashSet<String> = files.iter().cloned().collect();
+    let ask = Landed {
+        snapshot_id: intent.snapshot_id,
+        proof: None,
+        base_uuid: intent.base_uuid,
+        base_snapshot_id: intent.base_snapshot_id,
+        files: &names,
+    };
+    if recorded || landed(&Manifests::new(core.io.clone()), &state, &ask).await? == Verdict::Yes {
         intent.remove(core);
         return Ok(Resolution::Landed { snapshot_id: intent.snapshot_id });
     }
-    let files = files(core, intent, Some(&state))?;
-    if !is_gapless(&state, intent) {
-        let referenced = referenced(core, &state).await?;
-        if files.iter().any(|file| referenced.contains(file)) {
-            intent.remove(core);
-            return Ok(Resolution::Landed { snapshot_id: intent.snapshot_id });
-        }
-    }
+    // Also where it cannot be told whether it landed: no snapshot has any of its files now.
     Ok(not_landed(core, intent, files))
 }
 
@@ -115,8 +116,8 @@ async fn find(core: &Core, intent: &Intent) -> Result<Option<TableState>> {
     }
     let folder = format!("{}/", intent.location);
     for entry in core.catalog.list_tables(None).await? {
-        if entry.metadata_location.starts_with(&folder) {
-            return core.catalog.load(&entry.table).await;
+        if let Some(state) = entry.at(&folder, core.catalog.as_ref()).await? {
+            return Ok(Some(state));
         }
     }
     Ok(None)
@@ -134,18 +135,20 @@ fn without_table(core: &Core, intent: &Intent) -> Resolution {
 fn not_landed(core: &Core, intent: &Intent, files: Vec<String>) -> Resolution {
     let files_deleted = files.len();
     core.forget(files);
+    give_up_uploads(core, intent);
     intent.remove(core);
     Resolution::NotLanded { files_deleted }
 }
 
-/// Whether `main` leads back to where the run began with no snapshot missing on the way.
-fn is_gapless(state: &TableState, intent: &Intent) -> bool {
-    if intent.base_uuid.is_some_and(|uuid| uuid != state.metadata.uuid()) {
-        return false;
-    }
-    match intent.base_snapshot_id {
-        Some(base) => state.is_on_main(base),
-        None => state.history().last().is_none_or(|oldest| oldest.parent_snapshot_id().is_none()),
+/// Data files that a killed run had half sent. A store that does not list them by folder (MinIO) drops them by itself after a day.
+fn give_up_uploads(core: &Core, intent: &Intent) {
+    let prefix = format!("{}/{}", intent.data_folder, data_prefix(&intent.run_id));
+    let given_up = core.store.uploads(&intent.data_folder).and_then(|uploads| {
+        let mut ours = uploads.iter().filter(|upload| upload.location.starts_with(&prefix));
+        ours.try_for_each(|upload| core.store.abort_upload(upload))
+    });
+    if let Err(error) = given_up {
+        tracing::warn!(run_id = %intent.run_id, %error, "unfinished uploads of an interrupted run could not be given up");
     }
 }
 
@@ -174,22 +177,4 @@ fn files(core: &Core, intent: &Intent, state: Option<&TableState>) -> Result<Vec
         }
     }
     Ok(found)
-}
-
-/// Everything that any snapshot of the table refers to.
-async fn referenced(core: &Core, state: &TableState) -> Result<HashSet<String>> {
-    let manifests = Manifests::new(core.io.clone());
-    let mut paths = HashSet::new();
-    for snapshot in state.metadata.snapshots() {
-        paths.insert(snapshot.manifest_list().to_owned());
-        for manifest in manifests.list(&state.metadata, Some(snapshot)).await? {
-            if !paths.insert(manifest.manifest_path.clone()) {
-                continue;
-            }
-            for entry in manifests.load(&manifest).await?.entries() {
-                paths.insert(entry.file_path().to_owned());
-            }
-        }
-    }
-    Ok(paths)
 }

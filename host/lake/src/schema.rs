@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use lakehost_pipeline::WINDOW_COLUMN;
 
 /// The Arrow type that a column of `data_type` has once it is in a table; `None`: Iceberg has none.
-fn table_type(data_type: &DataType) -> Option<DataType> {
+pub fn table_type(data_type: &DataType) -> Option<DataType> {
     use DataType as T;
     Some(match data_type {
         T::Boolean | T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Date32 | T::FixedSizeBinary(_) => {
@@ -68,14 +68,14 @@ pub fn arrow_schema(table: &TableName, schema: &Schema) -> Result<ArrowSchemaRef
     schema_to_arrow_schema(schema).map(Arc::new).map_err(Error::iceberg("read the schema of", table))
 }
 
-/// Every wanted column is in the table, with that type. What the table has beyond them is fine: it stays null.
+/// Every wanted column is in the table, with that type or a wider one. What the table has beyond them is fine: it stays null.
 pub fn check(table: &TableName, wanted: &ArrowSchema, present: &ArrowSchema) -> Result<()> {
     let by_name: HashMap<&str, &Field> =
         present.fields().iter().map(|field| (field.name().as_str(), field.as_ref())).collect();
     for field in wanted.fields() {
         let data_type = table_type(field.data_type()).ok_or_else(|| no_type(table, field))?;
         let found = by_name.get(field.name().as_str()).map(|found| found.data_type());
-        if !found.is_some_and(|found| same_type(found, &data_type)) {
+        if !found.is_some_and(|found| same_type(found, &data_type) || widens(&data_type, found)) {
             return Err(Error::Schema {
                 table: table.clone(),
                 column: field.name().clone(),
@@ -85,6 +85,16 @@ pub fn check(table: &TableName, wanted: &ArrowSchema, present: &ArrowSchema) -> 
         }
     }
     Ok(())
+}
+
+/// Whether a column of `from` may have become one of `to`.
+fn widens(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Decimal128, Float32, Float64, Int32, Int64};
+    match (from, to) {
+        (Int32, Int64) | (Float32, Float64) => true,
+        (Decimal128(narrow, scale), Decimal128(wide, same)) => scale == same && narrow < wide,
+        _ => false,
+    }
 }
 
 /// Equal but for field ids, nullability and the names of list elements.
@@ -103,7 +113,7 @@ fn same_type(left: &DataType, right: &DataType) -> bool {
 }
 
 /// The type in Iceberg's words, which are also those of every SQL engine's `DESCRIBE`.
-fn type_word(data_type: &DataType) -> String {
+pub fn type_word(data_type: &DataType) -> String {
     match iceberg::arrow::arrow_type_to_type(data_type) {
         Ok(found) => found.to_string(),
         Err(_) => data_type.to_string(),

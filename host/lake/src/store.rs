@@ -1,28 +1,28 @@
 //! Files of the warehouse: data files through [`FileSink`]s, small files whole.
 //!
-//! [`Store`] is the seam behind which an object store will stand: names are locations, a file appears whole or not at all (`put`), a prefix
-//! can be listed. Only [`LocalStore`], a folder of this machine, is built today.
-//!
-//! # Durability
-//!
-//! A catalog entry that survives a power cut must not point to data that did not, so everything is on the disk before the catalog moves.
-//! While a data file is written, the kernel is told every 8 MiB to start writing back; `finish` then waits for the rest. On the virtual disk
-//! where this was measured, 76 MB in one file cost 2 ms that way, 25 to 29 ms with one `fdatasync` at the end, and a small file 0.2 ms. That
-//! is cheap enough to be the default; [`LocalStore::new`] takes `durable = false` for throw-away warehouses.
+//! Names are locations; a file appears whole or not at all; a prefix can be listed. A warehouse is a folder of this machine
+//! ([`LocalStore`]) or a prefix of a bucket ([`S3Store`]).
 
+mod iceberg_storage;
+mod local;
 mod local_sink;
+mod s3;
+mod s3_sink;
+mod s3_uploads;
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use iceberg::io::FileIO;
-use lakehost_columnar::FileSink;
+use lakehost_columnar::{ByteSource, FileSink};
 
-pub use local_sink::LocalSink;
-
-use crate::location::local_path;
+pub use local::LocalStore;
+pub use s3::{S3Options, S3Store};
+#[cfg(test)]
+pub use s3_sink::PART_BYTES;
 
 /// One file of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,15 @@ pub struct StoredFile {
     pub size_bytes: u64,
     /// Milliseconds since 1970, 0 when the store does not say.
     pub modified_ms: i64,
+}
+
+/// An upload that was begun and neither finished nor given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingUpload {
+    pub location: String,
+    pub upload_id: String,
+    /// Milliseconds since 1970, by the store's clock.
+    pub started_ms: i64,
 }
 
 /// Where the files of a warehouse are.
@@ -54,178 +63,59 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn delete_folder(&self, folder: &str) -> io::Result<()>;
     /// The names in a folder are durable.
     fn settle(&self, folder: &str) -> io::Result<()>;
+    /// Every file under a prefix that ends where a folder does, in no order, until `visit` breaks off.
+    fn walk(&self, prefix: &str, visit: &mut dyn FnMut(StoredFile) -> ControlFlow<()>) -> io::Result<()>;
+    /// Deletes files; those that could not be, with the reason.
+    fn delete_many(&self, locations: &[String]) -> Vec<(String, io::Error)> {
+        let failed = |location: &String| Some((location.clone(), self.delete(location).err()?));
+        locations.iter().filter_map(failed).collect()
+    }
+    /// Part of a file; `UnexpectedEof` when it ends before.
+    fn read_range(&self, location: &str, range: Range<u64>) -> io::Result<Bytes>;
+    /// Length in bytes; `None`: there is no such file.
+    fn size(&self, location: &str) -> io::Result<Option<u64>>;
+    /// Uploads under a prefix that nobody finished. They cost space and are in no listing.
+    fn uploads(&self, _prefix: &str) -> io::Result<Vec<PendingUpload>> {
+        Ok(Vec::new())
+    }
+    /// Gives an upload up; one that is not there is fine.
+    fn abort_upload(&self, _upload: &PendingUpload) -> io::Result<()> {
+        Ok(())
+    }
+    /// What a catalog says about reaching the files under `location`: endpoint, region, keys that run out.
+    fn learn(&self, _location: &str, _config: &BTreeMap<String, String>) {}
     /// The same files for the Iceberg library.
     fn file_io(&self) -> FileIO;
 }
 
-/// A folder of this machine.
+/// A stored file, read by position: a data file of the table as the source of another one.
 #[derive(Clone, Debug)]
-pub struct LocalStore {
-    durable: bool,
+pub struct StoreBytes {
+    store: Arc<dyn Store>,
+    location: String,
+    length: u64,
 }
 
-impl LocalStore {
-    /// `durable`: what was accepted survives a power cut.
-    #[must_use]
-    pub fn new(durable: bool) -> Self {
-        Self { durable }
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        // A folder can be opened and synced on Unix alone; elsewhere the names are as durable as the system makes them.
-        if self.durable && cfg!(unix) {
-            fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    /// Makes the folder of a file, and the names of all folders that this takes durable.
-    fn make_folder(&self, file: &Path) -> io::Result<()> {
-        let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
-        let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.is_dir()).collect();
-        fs::create_dir_all(folder)?;
-        missing.iter().filter_map(|made| made.parent()).try_for_each(|parent| self.sync_folder(parent))
-    }
-
-    fn write_whole(&self, location: &str, bytes: &[u8], durable: bool) -> io::Result<()> {
-        let path = local_path(location);
-        self.make_folder(&path)?;
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
-        let draft = path.with_file_name(format!(".{name}.{}.draft", std::process::id()));
-        let written = (|| {
-            let mut file = fs::File::create(&draft)?;
-            file.write_all(bytes)?;
-            if durable {
-                file.sync_all()?;
-            }
-            drop(file);
-            fs::rename(&draft, &path)
-        })();
-        if written.is_err() {
-            // The draft is ours alone; when it cannot be removed either, the first error says why.
-            let _ = fs::remove_file(&draft);
-        }
-        written
+impl StoreBytes {
+    /// The length is asked once.
+    pub fn open(store: Arc<dyn Store>, location: &str) -> io::Result<Self> {
+        let length = store.size(location)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { store, location: location.to_owned(), length })
     }
 }
 
-impl Store for LocalStore {
-    fn create(&self, location: &str) -> io::Result<Box<dyn FileSink>> {
-        let path = local_path(location);
-        self.make_folder(&path)?;
-        Ok(Box::new(LocalSink::create(&path, self.durable)?))
+impl ByteSource for StoreBytes {
+    fn name(&self) -> &str {
+        &self.location
     }
 
-    fn put(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
-        self.write_whole(location, bytes, self.durable)
+    fn len(&self) -> u64 {
+        self.length
     }
 
-    fn note(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
-        self.write_whole(location, bytes, false)
-    }
-
-    fn get(&self, location: &str) -> io::Result<Vec<u8>> {
-        fs::read(local_path(location))
-    }
-
-    fn delete(&self, location: &str) -> io::Result<()> {
-        match fs::remove_file(local_path(location)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<StoredFile>> {
-        let entries = match fs::read_dir(local_path(folder)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            let metadata = match entry.metadata() {
-                // Somebody deleted it between the two calls.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                other => other?,
-            };
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if !metadata.is_file() {
-                continue;
-            }
-            let modified_ms = metadata
-                .modified()
-                .ok()
-                .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-                .and_then(|since| i64::try_from(since.as_millis()).ok())
-                .unwrap_or(0);
-            files.push(StoredFile {
-                location: format!("{}/{name}", folder.trim_end_matches('/')),
-                name,
-                size_bytes: metadata.len(),
-                modified_ms,
-            });
-        }
-        files.sort_by(|left, right| left.name.cmp(&right.name));
-        Ok(files)
-    }
-
-    fn delete_folder(&self, folder: &str) -> io::Result<()> {
-        match fs::remove_dir_all(local_path(folder)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
-    fn settle(&self, folder: &str) -> io::Result<()> {
-        self.sync_folder(&local_path(folder))
-    }
-
-    fn file_io(&self) -> FileIO {
-        FileIO::new_with_fs()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn put_get_list_delete() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().to_str().unwrap();
-        let store = LocalStore::new(true);
-        let location = format!("{root}/a/b/x.json");
-        assert_eq!(store.list(&format!("{root}/a/b")).unwrap(), []);
-        store.put(&location, b"one").unwrap();
-        store.put(&location, b"two").unwrap();
-        assert_eq!(store.get(&location).unwrap(), b"two");
-        let listed = store.list(&format!("{root}/a/b")).unwrap();
-        assert_eq!(listed.len(), 1, "no draft is left: {listed:?}");
-        assert_eq!((listed[0].location.as_str(), listed[0].size_bytes), (location.as_str(), 3));
-        store.note(&location, b"three").unwrap();
-        assert_eq!(store.get(&location).unwrap(), b"three");
-        store.settle(&format!("{root}/a/b")).unwrap();
-        store.delete(&location).unwrap();
-        store.delete(&location).unwrap();
-        assert_eq!(store.get(&location).unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn an_unfinished_data_file_is_gone_and_a_finished_one_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().to_str().unwrap();
-        let store = LocalStore::new(true);
-        let location = format!("{root}/data/2024-01/r-0.parquet");
-        let mut sink = store.create(&location).unwrap();
-        sink.write_all(b"half").unwrap();
-        drop(sink);
-        assert!(!local_path(&location).exists());
-
-        let bytes: Vec<u8> = (0..20_000_000_u32).map(|value| value as u8).collect();
-        let mut sink = store.create(&location).unwrap();
-        bytes.chunks(777_777).for_each(|chunk| sink.write_all(chunk).unwrap());
-        sink.finish().unwrap();
-        assert_eq!(store.get(&location).unwrap(), bytes);
-        assert_eq!(store.create(&location).err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let end = offset.checked_add(len as u64).filter(|end| *end <= self.length);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.store.read_range(&self.location, offset..end)
     }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use lakehost_pipeline::ports::{Owner, TableName};
 use uuid::Uuid;
 
-use crate::catalog::{Base, Outcome, TableChange, TableState};
+use crate::catalog::{Base, TableState};
+use crate::commit::{Action, Delta, On, Step};
 use crate::error::{Error, Result};
 use crate::history::{SnapshotInfo, snapshots};
-use crate::lake::SqliteLake;
+use crate::lake::IcebergLake;
 use crate::properties;
+use crate::rejects;
 
 /// One line of `table list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ fn head(state: &TableState) -> Option<SnapshotInfo> {
     snapshots(state).into_iter().find(|snapshot| snapshot.snapshot_id == id)
 }
 
-impl SqliteLake {
+impl IcebergLake {
     /// Namespaces, by name.
     pub fn namespaces(&self) -> Result<Vec<String>> {
         self.core.block_on(self.core.catalog.list_namespaces())
@@ -145,7 +148,13 @@ impl SqliteLake {
             }
             let folder = format!("{location}/");
             let others = self.core.catalog.list_tables(None).await?;
-            Ok(others.iter().any(|other| other.metadata_location.starts_with(&folder)))
+            for other in others {
+                // A table that cannot be read may be there as well.
+                if !matches!(other.at(&folder, self.core.catalog.as_ref()).await, Ok(None)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })?;
         let files_deleted = !shared && self.core.warehouse.owns(&location);
         if files_deleted {
@@ -156,14 +165,38 @@ impl SqliteLake {
 
     /// Makes a table the property of another load.
     pub fn adopt(&self, name: &TableName, owner: &Owner) -> Result<()> {
-        let state = self.state(name)?;
-        let change = TableChange::build(name, Base::Existing(state), Vec::new(), Uuid::new_v4(), |builder| {
-            builder.set_properties(properties::owner_properties(owner))
-        })?;
-        match self.core.block_on(self.core.catalog.commit(&[change]))? {
-            Outcome::Landed => Ok(()),
-            Outcome::Conflict => Err(Error::Busy { table: name.clone(), attempts: 1 }),
-            Outcome::Unknown(error) => Err(error),
+        let action = Adopt { table: name, owner };
+        self.act(&action, "adopt")?;
+        // Its rejected rows go with it.
+        match self.core.block_on(rejects::table_of(&self.core, name))? {
+            Some(beside) => self.act(&Adopt { table: &beside.name, owner }, "adopt").map(|_| ()),
+            None => Ok(()),
         }
+    }
+}
+
+/// The change of owner.
+struct Adopt<'a> {
+    table: &'a TableName,
+    owner: &'a Owner,
+}
+
+#[async_trait]
+impl Action for Adopt<'_> {
+    fn table(&self) -> &TableName {
+        self.table
+    }
+
+    async fn prepare(&self, on: &On<'_>) -> Result<Step> {
+        let Some(head) = on.head else {
+            return Err(Error::NoTable { table: self.table.clone(), known: Vec::new() });
+        };
+        let wanted = properties::owner_properties(self.owner);
+        if wanted.iter().all(|(name, value)| head.metadata.properties().get(name) == Some(value)) {
+            return Ok(Step::Nothing { snapshot_id: None });
+        }
+        let mut delta = Delta::on(Base::Existing(head.clone()));
+        delta.set = wanted;
+        Ok(Step::Change(Box::new(delta)))
     }
 }

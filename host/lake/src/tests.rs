@@ -3,7 +3,106 @@
 mod admin;
 mod answers;
 mod commits;
+mod compact;
 mod crashes;
+mod delete;
+mod evolve;
+mod expire;
+mod lost;
+mod merge;
+pub mod minio;
+mod orphans;
 mod races;
+mod readers;
+mod refs;
+mod rejects;
+mod rest;
+mod s3_faults;
 mod scale;
+mod services;
 mod support;
+
+/// The same tests on a catalog in Postgres.
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "one suite, every catalog")]
+mod on_postgres {
+    mod support {
+        pub use crate::tests::support::{PostgresWorld as World, *};
+    }
+    use crate::tests::readers;
+
+    #[path = "answers.rs"]
+    mod answers;
+    #[path = "commits.rs"]
+    mod commits;
+    #[path = "crashes.rs"]
+    mod crashes;
+    #[path = "delete.rs"]
+    mod delete;
+    #[path = "evolve.rs"]
+    mod evolve;
+    #[path = "lost.rs"]
+    mod lost;
+    #[path = "merge.rs"]
+    mod merge;
+    #[path = "races.rs"]
+    mod races;
+    #[path = "refs.rs"]
+    mod refs;
+    #[path = "rejects.rs"]
+    mod rejects;
+}
+
+/// The same tests on a catalog that speaks HTTP.
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "one suite, every catalog")]
+mod on_rest {
+    mod support {
+        pub use crate::tests::support::{RestWorld as World, *};
+    }
+    use crate::tests::readers;
+
+    #[path = "answers.rs"]
+    mod answers;
+    #[path = "commits.rs"]
+    mod commits;
+    #[path = "crashes.rs"]
+    mod crashes;
+    #[path = "delete.rs"]
+    mod delete;
+    #[path = "evolve.rs"]
+    mod evolve;
+    #[path = "lost.rs"]
+    mod lost;
+    #[path = "merge.rs"]
+    mod merge;
+    #[path = "races.rs"]
+    mod races;
+    #[path = "refs.rs"]
+    mod refs;
+    #[path = "rejects.rs"]
+    mod rejects;
+}
+
+/// The same tests on a warehouse in a bucket.
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "one suite, every store")]
+mod on_s3 {
+    mod support {
+        pub use crate::tests::support::{S3World as World, *};
+    }
+    use crate::tests::readers;
+
+    #[path = "answers.rs"]
+    mod answers;
+    #[path = "evolve.rs"]
+    mod evolve;
+    #[path = "lost.rs"]
+    mod lost;
+    #[path = "races.rs"]
+    mod races;
+    #[path = "refs.rs"]
+    mod refs;
+    #[path = "rejects.rs"]
+    mod rejects;
+}

@@ -21,6 +21,8 @@ pub struct Chain {
     reads: Vec<String>,
     writes: Vec<FieldRef>,
     rule_names: Vec<String>,
+    /// Whose each cleaner's rule is, and what it says.
+    reasons: Vec<(String, String)>,
     cast_columns: Vec<String>,
     first_cast_code: u16,
 }
@@ -37,6 +39,7 @@ impl Chain {
     pub fn bind(cleaners: &[Box<dyn Cleaner>], source: &SchemaRef, window: Option<&Window>) -> Result<Self, Fault> {
         let mut schema = source.clone();
         let (mut links, mut reads, mut rule_names) = (Vec::new(), Vec::<String>::new(), Vec::new());
+        let mut reasons = Vec::new();
         let mut writes: Vec<FieldRef> = Vec::new();
         for cleaner in cleaners {
             let bound = cleaner.bind(&schema, window).map_err(|fault| fault.with("plugin", cleaner.plugin()))?;
@@ -57,6 +60,8 @@ impl Chain {
             }
             let code_offset = u16::try_from(rule_names.len()).unwrap_or(u16::MAX);
             rule_names.extend(bound.rules().iter().map(|rule| rule.id.clone()));
+            let plugin = cleaner.plugin().to_string();
+            reasons.extend(bound.rules().iter().map(|rule| (plugin.clone(), rule.description.clone())));
             let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
             for field in bound.writes() {
                 for list in [&mut writes, &mut fields] {
@@ -72,12 +77,25 @@ impl Chain {
         let first_cast_code = u16::try_from(rule_names.len() + 1).unwrap_or(u16::MAX);
         let cast_columns: Vec<String> = source.fields().iter().map(|field| field.name().clone()).collect();
         rule_names.extend(cast_columns.iter().map(|column| format!("cast:{column}")));
-        Ok(Self { cleaners: links, reads, writes, rule_names, cast_columns, first_cast_code })
+        Ok(Self { cleaners: links, reads, writes, rule_names, reasons, cast_columns, first_cast_code })
     }
 
     /// No cleaner: only casts can reject rows.
     pub fn is_empty(&self) -> bool {
         self.cleaners.is_empty()
+    }
+
+    /// How many reject codes there are.
+    pub fn rules(&self) -> usize {
+        self.rule_names.len()
+    }
+
+    /// The cleaner behind a reject code and its rule in words; no cleaner: the cast of a column.
+    pub fn reason(&self, code: u16) -> (Option<String>, String) {
+        match self.reasons.get(usize::from(code).wrapping_sub(1)) {
+            Some((plugin, reason)) => (Some(plugin.clone()), reason.clone()),
+            None => (None, "the value does not fit the column exactly".to_owned()),
+        }
     }
 
     /// Name of the rule behind a reject code.

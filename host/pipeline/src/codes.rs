@@ -18,6 +18,7 @@ codes! {
     WINDOW = "LH0105", "the window is not one that the plugin has";
     TABLE_OWNER = "LH0106", "the table belongs to another load";
     QUERY = "LH0107", "the SQL statement is wrong";
+    REFERENCE = "LH0109", "no such snapshot, branch or tag, or its name is taken";
     PLUGIN_TRAP = "LH0201", "a plugin crashed";
     PLUGIN_DEADLINE = "LH0202", "a plugin used up its CPU time";
     PLUGIN_MEMORY = "LH0203", "a plugin used up its memory";
@@ -38,13 +39,19 @@ codes! {
     DATA_EMPTY = "LH0402", "a window that should have rows has none";
     DATA_BALANCE = "LH0403", "rows are not accounted for";
     DATA_REJECTED = "LH0404", "more rows were rejected than the pipeline allows";
+    DATA_CONTRACT = "LH0405", "a column changed and the contract forbids it";
+    DATA_CHECK = "LH0406", "a check failed; nothing was published";
+    DATA_KEY = "LH0407", "a merge has no usable key";
     STORE_IO = "LH0501", "the warehouse cannot be read or written";
     STORE_MISSING = "LH0502", "a file of the table is missing or damaged";
+    STORE_ACCESS = "LH0503", "the object store refuses access";
     CATALOG_IO = "LH0601", "the catalog cannot be read or written";
     CATALOG_CONFLICT = "LH0602", "another load changed the same window";
     CATALOG_TABLE = "LH0603", "the table is not as the load expects it";
     CATALOG_NO_TABLE = "LH0604", "no such table";
     CATALOG_BUSY = "LH0605", "too many writers at once";
+    CATALOG_ACCESS = "LH0606", "the catalog refuses access";
+    CATALOG_UNABLE = "LH0607", "the catalog cannot do what was asked";
     COMMIT_UNKNOWN = "LH0651", "it is not known whether the commit landed";
     TRUST_GRANT = "LH0801", "a plugin asks for something that was not granted";
     TRUST_UNKNOWN_PLUGIN = "LH0802", "an unknown plugin asks for grants and nobody approved them";

@@ -3,6 +3,7 @@
 use lakehost_columnar as columnar;
 
 use crate::codes;
+use crate::contract::OnDrift;
 use crate::diagnostic::{Code, Diagnostic, Fault};
 
 /// Findings of the pipeline.
@@ -22,6 +23,25 @@ pub enum Error {
     Balance { rows_read: u64, rows_written: u64, rows_rejected: u64 },
     #[error("{rejected} of {read} rows were rejected, more than {limit}")]
     TooManyRejected { rejected: u64, read: u64, limit: String },
+    #[error("check {check} looks at column {column}, which {table} does not have")]
+    CheckColumn { check: String, column: String, table: String, nearest: Option<String>, known: String },
+    #[error("{failed} of {checks} checks failed on {table}, and nothing was published")]
+    ChecksFailed { table: String, failed: usize, checks: usize, details: String, branch: Option<String> },
+    #[error("column {column} of {file} differs from {table}, and the contract is {contract}")]
+    Drift {
+        table: String,
+        column: String,
+        file: String,
+        found: Option<String>,
+        wanted: Option<String>,
+        contract: OnDrift,
+    },
+    #[error("{rows} rejected rows of {table} are more than memory holds")]
+    RejectsTooLarge { table: String, rows: u64, limit_bytes: usize },
+    #[error("the name {table}{} is too long for a table", crate::rejects::SUFFIX)]
+    RejectsName { table: String },
+    #[error("{detail}")]
+    LakeUnable { detail: String },
     #[error("interrupted")]
     Interrupted,
     #[error("{source}")]
@@ -37,9 +57,40 @@ impl Diagnostic for Error {
             Self::Empty { .. } => codes::DATA_EMPTY,
             Self::Balance { .. } => codes::DATA_BALANCE,
             Self::TooManyRejected { .. } => codes::DATA_REJECTED,
+            Self::CheckColumn { .. } => codes::CONFIG_FILE,
+            Self::ChecksFailed { .. } => codes::DATA_CHECK,
+            Self::Drift { .. } => codes::DATA_CONTRACT,
+            Self::RejectsTooLarge { .. } => codes::MACHINE_MEMORY,
+            Self::RejectsName { .. } => codes::USAGE,
+            Self::LakeUnable { .. } => codes::BUG,
             Self::Interrupted => codes::INTERRUPTED,
             Self::Columns { source } => columns_code(source),
         }
+    }
+
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::ChecksFailed { details, .. } => Some(details.clone()),
+            Self::Drift { found, wanted, .. } => {
+                let found = found
+                    .as_deref()
+                    .map_or("the file has no such column".to_owned(), |kind| format!("the file has {kind}"));
+                let wanted = wanted
+                    .as_deref()
+                    .map_or("the table has no such column".to_owned(), |kind| format!("the table has {kind}"));
+                Some(format!("{found}, {wanted}"))
+            }
+            _ => None,
+        }
+    }
+
+    fn inputs(&self) -> Vec<(String, String)> {
+        let pairs: Vec<(&str, &String)> = match self {
+            Self::Drift { table, column, file, .. } => vec![("table", table), ("column", column), ("file", file)],
+            Self::ChecksFailed { branch: Some(branch), .. } => vec![("branch", branch)],
+            _ => Vec::new(),
+        };
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
     }
 
     fn hint(&self) -> Option<String> {
@@ -52,11 +103,27 @@ impl Diagnostic for Error {
             Self::TooManyRejected { .. } => {
                 Some("look at rows_rejected in the report; change a rule or max_rejected".to_owned())
             }
+            Self::CheckColumn { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::CheckColumn { known, .. } => Some(format!("there are: {known}")),
+            Self::ChecksFailed { table, branch: Some(branch), .. } => Some(format!(
+                "look at it with `lakehost query \"select … from {table}\" --as-of {branch}`; then `lakehost table publish {table} {branch}` or \
+                 `lakehost table discard {table} {branch}`"
+            )),
+            Self::ChecksFailed { branch: None, .. } => Some("the report shows rows that do not pass".to_owned()),
+            Self::Drift { column, .. } => Some(format!(
+                "`schema = \"evolve\"` in the pipeline takes new columns and wider types; `columns.{column}.schema = \"discard_value\"` leaves \
+                 this one out"
+            )),
+            Self::RejectsTooLarge { .. } => Some(
+                "give more with `--memory 2GiB`, refuse such windows with `max_rejected`, or keep no rejected rows with `quarantine = false`"
+                    .to_owned(),
+            ),
+            Self::RejectsName { .. } => Some("choose a shorter name with `--table`, or write `quarantine = false`".to_owned()),
             Self::Interrupted => Some("run the same command again".to_owned()),
             Self::Columns { source: columnar::Error::Io(error) } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some space on the disk of the warehouse, then run the same command again".to_owned())
             }
-            Self::ReservedColumn { .. } | Self::Columns { .. } => None,
+            Self::ReservedColumn { .. } | Self::LakeUnable { .. } | Self::Columns { .. } => None,
         }
     }
 }

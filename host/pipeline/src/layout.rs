@@ -74,25 +74,3 @@ pub(crate) fn constants(
     }
     constants
 }
-
-/// Checks that what a split holds is what the load promised: same columns, same types, none more.
-pub(crate) fn check_rows(name: &str, promised: &Schema, found: &Schema) -> Result<(), Error> {
-    let wrong =
-        |column: &str, reason: String| Error::Schema { name: name.to_owned(), column: column.to_owned(), reason };
-    for field in found.fields() {
-        match promised.field_with_name(field.name()) {
-            Ok(wanted) if wanted.data_type() == field.data_type() => {}
-            Ok(wanted) => {
-                let reason = format!("it is {} where {} was promised", field.data_type(), wanted.data_type());
-                return Err(wrong(field.name(), reason));
-            }
-            Err(_) => return Err(wrong(field.name(), "the data set does not promise it".to_owned())),
-        }
-    }
-    for wanted in promised.fields() {
-        if found.field_with_name(wanted.name()).is_err() {
-            return Err(wrong(wanted.name(), "it was promised and is missing".to_owned()));
-        }
-    }
-    Ok(())
-}

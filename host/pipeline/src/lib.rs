@@ -7,17 +7,28 @@
 //! (`lakehost`). This crate performs no I/O and reads no clock: both come in through [`ports`] and [`Meter`].
 
 pub mod chain;
+pub mod checks;
 pub mod codes;
+pub mod contract;
 pub mod diagnostic;
+mod drift;
 mod error;
+pub mod filter;
+mod identity;
 mod layout;
 mod load_id;
 mod plan;
 pub mod ports;
+mod quarantine;
+mod read;
+pub mod rejects;
 mod report;
 mod run;
+mod secret;
 pub mod window;
 
+pub use checks::{Check, CheckKind, CheckOutcome, Severity};
+pub use contract::{Contract, OnDrift};
 pub use diagnostic::{Code, Diagnostic, Fault, Retry};
 pub use error::Error;
 pub use layout::{INGESTED_AT, SOURCE_FILE, WINDOW_COLUMN};
@@ -25,4 +36,5 @@ pub use load_id::{LoadIdentity, sha256_hex};
 pub use plan::Plan;
 pub use report::{ErrorReport, Meter, RunReport, Status, WindowReport};
 pub use run::{Ports, run};
+pub use secret::Secret;
 pub use window::{Granularity, Window};

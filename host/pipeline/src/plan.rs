@@ -2,6 +2,8 @@
 
 use lakehost_columnar::{PartitionField, Verify};
 
+use crate::checks::Check;
+use crate::contract::Contract;
 use crate::ports::{TableName, WriteMode};
 use crate::window::Window;
 
@@ -33,6 +35,14 @@ pub struct Plan {
     pub force: bool,
     /// Plan only.
     pub dry_run: bool,
+    /// What upstream may change.
+    pub contract: Contract,
+    /// Columns that get another name: (new, old).
+    pub renames: Vec<(String, String)>,
+    /// What is demanded of a window before it is published.
+    pub checks: Vec<Check>,
+    /// Keep rejected rows in a table of their own.
+    pub quarantine: bool,
     /// Refuse a window when more than this share of its rows is rejected, 0..=1.
     pub max_rejected: Option<f64>,
     /// Budget of the whole run.

@@ -3,15 +3,18 @@
 //! The pipeline decides; these act. All calls are synchronous: an implementation that needs an async runtime keeps a handle of its own.
 //! A whole run works against in-memory implementations.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{FieldRef, SchemaRef};
+use arrow_schema::{FieldRef, Schema, SchemaRef};
 use lakehost_columnar::{PartitionField, Rows, SinkFactory, WrittenFile};
 use serde::{Deserialize, Serialize};
 
+use crate::checks::{Check, CheckOutcome};
+use crate::contract::Contract;
 use crate::diagnostic::Fault;
 use crate::window::{Granularity, Window};
 
@@ -171,6 +174,8 @@ pub enum WriteMode {
     Append,
     /// All files are replaced by the new ones.
     FullRefresh,
+    /// Each new row takes the place of those with the same key.
+    Merge,
 }
 
 /// Who a replace-window table belongs to. A load that differs is refused.
@@ -194,6 +199,14 @@ pub struct Target {
     pub window: Option<Window>,
     pub mode: WriteMode,
     pub owner: Owner,
+    /// What upstream may change.
+    pub contract: Contract,
+    /// Columns that the pipeline names anew: (new, old). They keep their field ids.
+    pub renames: Vec<(String, String)>,
+    /// What tells rows apart, for [`WriteMode::Merge`].
+    pub key: Vec<String>,
+    /// Of two new rows with one key the one with the greater value counts; without it, or where they are equal, the later one.
+    pub order: Option<String>,
 }
 
 /// A table as it stands.
@@ -242,6 +255,12 @@ pub struct CommitRequest {
     pub rows_read: u64,
     pub rows_written: u64,
     pub rows_rejected: u64,
+    /// Rejected rows by rule; their sum is `rows_rejected`.
+    pub rejected_by: BTreeMap<String, u64>,
+    /// Values that the contract took out of kept rows, by column.
+    pub values_discarded: BTreeMap<String, u64>,
+    /// What the checks found; empty: there were none, or they have not run yet.
+    pub checks: Vec<CheckOutcome>,
     pub files: Vec<WrittenFile>,
 }
 
@@ -254,12 +273,46 @@ pub enum Committed {
     AlreadyLoaded { snapshot_id: i64 },
 }
 
+/// A snapshot that is written but not in the catalog: checks read it before anybody else can.
+#[derive(Clone)]
+pub struct Staged {
+    pub table: TableName,
+    pub snapshot_id: i64,
+    /// The lake's own view of it, for the [`Checker`] that knows that lake.
+    pub handle: Arc<dyn Any + Send + Sync>,
+}
+
+/// Where rejected rows go.
+pub trait RejectWriter: Send + Sync {
+    /// Takes rows of [`rejects::schema`](crate::rejects::schema).
+    fn write(&self, batch: &RecordBatch) -> Result<(), Fault>;
+}
+
+/// Looks at staged rows.
+pub trait Checker: Send + Sync {
+    /// One outcome for each check, in order.
+    ///
+    /// # Errors
+    /// A check that cannot be made: a statement that is wrong, a table that cannot be read. Rows that do not pass are no error.
+    fn check(&self, staged: &Staged, window: Option<&Window>, checks: &[Check]) -> Result<Vec<CheckOutcome>, Fault>;
+}
+
 /// The tables.
 pub trait Lake: Send + Sync {
     /// The table, `None` when there is none of that name.
     fn table(&self, name: &TableName) -> Result<Option<TableInfo>, Fault>;
     /// The last load of a window (`Window::key`, or `all` without windows), from table properties and history.
     fn last_load(&self, name: &TableName, window_key: &str) -> Result<Option<LoadRecord>, Fault>;
+    /// The same for a load of this owner in this mode. Loads that are added stand side by side, so there each owner has a record of its own.
+    fn last_load_by(
+        &self,
+        name: &TableName,
+        window_key: &str,
+        _owner: &str,
+        _mode: WriteMode,
+    ) -> Result<Option<LoadRecord>, Fault> {
+        self.last_load(name, window_key)
+    }
     /// Starts a load: checks owner, schema and partition against the table, or lays out a new one. Nothing is visible before `commit`.
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault>;
 }
@@ -272,8 +325,34 @@ pub trait Load: Send {
     fn partition(&self) -> &[PartitionField];
     /// Where new data files go.
     fn sinks(&self) -> Arc<dyn SinkFactory>;
+    /// A split brings these columns. Those that the table lacks are added and narrower ones widened, where the contract says `evolve`; its own
+    /// data files from now on have the new [`Load::schema`]. Called only between splits.
+    ///
+    /// # Errors
+    /// LH0405 with both types and the file, for a change that is not allowed or would lose something.
+    fn evolve(&mut self, found: &Schema, file: &str) -> Result<(), Fault> {
+        let _ = found;
+        Err(unable(format!("{file} has columns that the table lacks, and this lake cannot change a table's columns")))
+    }
+    /// Where this load's rejected rows go: the table beside it, made on first use, published together with it.
+    fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
+        Err(unable("this lake keeps no rejected rows".to_owned()))
+    }
+    /// Writes the snapshot without publishing it, for checks to read. May be called again with the same files.
+    fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {
+        Err(unable(format!("this lake cannot show the load {} before it is published", request.load_id)))
+    }
+    /// Publishes nothing: the snapshot goes to the branch `branch`, made for it, where people can look at what the checks found.
+    fn quarantine(self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
+        Err(unable(format!("this lake has no branch {branch} to keep the load {} on", request.load_id)))
+    }
     /// One snapshot, exactly once.
     fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault>;
     /// Deletes what was written; the table was never touched.
     fn abandon(self: Box<Self>);
+}
+
+/// What a lake answers that lacks an ability.
+fn unable(detail: String) -> Fault {
+    crate::Error::LakeUnable { detail }.into()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lakehost_columnar::{Mark, Observer, Stage};
 use serde::Serialize;
 
+use crate::checks::CheckOutcome;
 use crate::diagnostic::Fault;
 
 /// Clock and stage accounting, given by the caller: this crate reads no clock.
@@ -77,6 +78,15 @@ pub struct WindowReport {
     pub rows_written: u64,
     /// Rule → rows.
     pub rows_rejected: BTreeMap<String, u64>,
+    /// Column → values that the contract took out of rows that stayed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values_discarded: BTreeMap<String, u64>,
+    /// What the checks found, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckOutcome>,
+    /// Where the rows are that failed a check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// Bytes of the data files written.
     pub bytes: u64,
     /// Data files written.
@@ -97,7 +107,8 @@ pub struct WindowReport {
 }
 
 impl WindowReport {
-    pub(crate) fn new(window: Option<String>, status: Status) -> Self {
+    /// Nothing has happened yet.
+    pub fn new(window: Option<String>, status: Status) -> Self {
         Self {
             window,
             status,
@@ -106,6 +117,9 @@ impl WindowReport {
             rows_read: 0,
             rows_written: 0,
             rows_rejected: BTreeMap::new(),
+            values_discarded: BTreeMap::new(),
+            checks: Vec::new(),
+            branch: None,
             bytes: 0,
             files: 0,
             path: None,

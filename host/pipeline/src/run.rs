@@ -1,21 +1,23 @@
 //! The run: window by window, from splits to one snapshot each.
 
-use std::collections::BTreeMap;
-
-use arrow_schema::{FieldRef, SchemaRef};
-use lakehost_columnar::{OutputSchema, Path, Rows, Stage, Transcoder, WriteOptions, WrittenFile, as_is_plan};
+use arrow_schema::FieldRef;
+use lakehost_columnar::Stage;
 
 use crate::chain::Chain;
+use crate::checks;
 use crate::codes;
 use crate::diagnostic::Fault;
-use crate::error::{Error, from_columns};
+use crate::error::Error;
+use crate::identity::{Identity, already_loaded, announced_bytes, describe};
 use crate::layout;
-use crate::load_id::LoadIdentity;
 use crate::plan::Plan;
 use crate::ports::{
-    Cleaner, CommitRequest, Committed, Dataset, Lake, Load, LoadRecord, LoadState, Owner, Source, SourceObject, Split,
-    TableName, Target, WriteMode,
+    Checker, Cleaner, CommitRequest, Committed, Dataset, Lake, Load, LoadState, Owner, Source, Split, TableName,
+    Target, WriteMode,
 };
+use crate::quarantine;
+use crate::read::Tally;
+use crate::rejects;
 use crate::report::{ErrorReport, Meter, RunReport, Status, WindowReport};
 use crate::window::{Granularity, Window};
 
@@ -25,6 +27,8 @@ pub struct Ports<'a> {
     pub cleaners: &'a [Box<dyn Cleaner>],
     pub lake: &'a dyn Lake,
     pub meter: &'a dyn Meter,
+    /// Who looks at staged rows; a plan with checks needs one.
+    pub checks: Option<&'a dyn Checker>,
 }
 
 /// Runs a plan. Every window ends in the report; the first failure skips the rest unless the plan says to go on.
@@ -72,22 +76,11 @@ pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
 }
 
 /// One window of a run.
-struct OneWindow<'a> {
-    plan: &'a Plan,
-    dataset: &'a Dataset,
-    table: &'a TableName,
-    window: Option<&'a Window>,
-}
-
-/// What the splits of a window came to.
-#[derive(Default)]
-struct Tally {
-    files: Vec<WrittenFile>,
-    objects: Vec<SourceObject>,
-    rows_read: u64,
-    rows_written: u64,
-    rejected: BTreeMap<String, u64>,
-    paths: Vec<&'static str>,
+pub(crate) struct OneWindow<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) table: &'a TableName,
+    pub(crate) window: Option<&'a Window>,
 }
 
 impl OneWindow<'_> {
@@ -97,7 +90,7 @@ impl OneWindow<'_> {
             return Err(Error::WindowMissing { granularity: granularity.word() }.into());
         }
         let key = self.window.map_or("all", Window::key);
-        let record = ports.lake.last_load(self.table, key)?;
+        let record = ports.lake.last_load_by(self.table, key, &self.owner(ports), self.mode(granularity))?;
         let standing = record.as_ref().filter(|record| record.state != LoadState::RolledBack);
         if self.plan.only_missing && standing.is_some() {
             report.note = Some("loaded before, and --only-missing leaves it alone".to_owned());
@@ -122,8 +115,11 @@ impl OneWindow<'_> {
             report.note = Some(describe(&splits, &target));
             return Ok(());
         }
-        let load = ports.lake.begin(&target, &self.plan.run_id)?;
-        let tally = match self.read_splits(ports, &splits, &chain, load.as_ref(), granularity) {
+        let mut load = ports.lake.begin(&target, &self.plan.run_id)?;
+        let read = checks::check_columns(&self.plan.checks, self.table, load.schema())
+            .map_err(Fault::from)
+            .and_then(|()| self.read_splits(ports, &splits, &chain, load.as_mut()));
+        let mut tally = match read {
             Ok(tally) => tally,
             Err(fault) => {
                 load.abandon();
@@ -139,16 +135,22 @@ impl OneWindow<'_> {
             already_loaded(report, record);
             return Ok(());
         }
-        if let Err(error) = self.check(&tally) {
+        report.values_discarded.clone_from(&tally.discarded);
+        let kept = self
+            .check(&tally)
+            .map_err(Fault::from)
+            .and_then(|()| self.keep_rejected(load.as_mut(), &mut tally, &load_id, granularity));
+        if let Err(fault) = kept {
             load.abandon();
-            return Err(error.into());
+            return Err(fault);
         }
         report.bytes = tally.files.iter().map(|file| file.size_bytes).sum();
         report.files = tally.files.len() as u64;
         report.path = Some(tally.paths.join(","));
         report.load_id = Some(load_id.clone());
+        report.note = (!tally.changes.is_empty()).then(|| tally.changes.join("; "));
         let mark = ports.meter.enter(Stage::Commit);
-        let committed = load.commit(self.request(ports, load_id, tally));
+        let committed = self.publish(ports, load, self.request(ports, load_id, tally), report);
         ports.meter.leave(Stage::Commit, mark);
         match committed? {
             Committed::Landed { snapshot_id, .. } => {
@@ -164,6 +166,87 @@ impl OneWindow<'_> {
         Ok(())
     }
 
+    /// Hands the rejected rows to the table beside the window's own.
+    fn keep_rejected(
+        &self,
+        load: &mut dyn Load,
+        tally: &mut Tally,
+        load_id: &str,
+        granularity: Granularity,
+    ) -> Result<(), Fault> {
+        let Some(rows) = tally.quarantine.take() else { return Ok(()) };
+        let expected: u64 = tally.rejected.values().sum();
+        if expected == 0 {
+            return Ok(());
+        }
+        let (table, window, run_id) = (self.table, self.window, self.plan.run_id.as_str());
+        let common = quarantine::Load { table, window, granularity, load_id, run_id };
+        rows.write(load.rejects()?.as_ref(), &common, expected)
+    }
+
+    /// Publishes the window when its checks pass; else keeps it on a branch where people can look at it.
+    fn publish(
+        &self,
+        ports: &Ports<'_>,
+        mut load: Box<dyn Load>,
+        mut request: CommitRequest,
+        report: &mut WindowReport,
+    ) -> Result<Committed, Fault> {
+        if self.plan.checks.is_empty() {
+            return load.commit(request);
+        }
+        let looked = match ports.checks {
+            Some(checker) => {
+                load.prepare(&request).and_then(|staged| checker.check(&staged, self.window, &self.plan.checks))
+            }
+            None => Err(Error::LakeUnable { detail: "there is nobody to look at the checks".to_owned() }.into()),
+        };
+        let outcomes = match looked {
+            Ok(outcomes) => outcomes,
+            Err(fault) => {
+                load.abandon();
+                return Err(fault);
+            }
+        };
+        report.checks.clone_from(&outcomes);
+        request.checks.clone_from(&outcomes);
+        let stopping: Vec<String> =
+            outcomes.iter().filter(|outcome| outcome.stops()).map(ToString::to_string).collect();
+        if stopping.is_empty() {
+            let warned: Vec<String> =
+                outcomes.iter().filter(|outcome| !outcome.passed()).map(ToString::to_string).collect();
+            if !warned.is_empty() {
+                let said = report.note.take().into_iter();
+                report.note = Some(said.chain(warned).collect::<Vec<_>>().join("; "));
+            }
+            return load.commit(request);
+        }
+        let branch = self.branch();
+        let kept = load.quarantine(request, &branch);
+        match &kept {
+            Ok(_) => report.branch = Some(branch.clone()),
+            // What the checks found is what has to be said; that the rows are gone comes second.
+            Err(fault) => report.note = Some(format!("the rows are not kept on a branch: {fault}")),
+        }
+        Err(Error::ChecksFailed {
+            table: self.table.to_string(),
+            failed: stopping.len(),
+            checks: outcomes.len(),
+            details: stopping.join("; "),
+            branch: kept.is_ok().then_some(branch),
+        }
+        .into())
+    }
+
+    /// Where a window stays whose checks failed.
+    fn branch(&self) -> String {
+        let run_id = &self.plan.run_id;
+        match self.window.filter(|_| self.plan.windows.len() > 1) {
+            Some(window) => format!("audit/{run_id}/{}", window.label()),
+            None => format!("audit/{run_id}"),
+        }
+    }
+
     fn splits(&self, ports: &mut Ports<'_>) -> Result<Vec<Split>, Fault> {
         let mark = ports.meter.enter(Stage::Plan);
         let splits = ports.source.plan(&self.dataset.name, self.window);
@@ -175,107 +258,40 @@ impl OneWindow<'_> {
         Ok(splits)
     }
 
+    /// Source and data set.
+    fn owner(&self, ports: &Ports<'_>) -> String {
+        format!("{}/{}", ports.source.plugin().name, self.dataset.name)
+    }
+
+    fn mode(&self, granularity: Granularity) -> WriteMode {
+        let default = if granularity == Granularity::None { WriteMode::FullRefresh } else { WriteMode::ReplaceWindow };
+        self.plan.mode.unwrap_or(default)
+    }
+
     fn target(&self, ports: &Ports<'_>, chain: &Chain, granularity: Granularity) -> Result<Target, Fault> {
         use lakehost_columnar::RowStep;
         let written: &[FieldRef] = chain.writes();
+        if self.plan.quarantine && rejects::table_of(self.table).is_err() {
+            return Err(Error::RejectsName { table: self.table.to_string() }.into());
+        }
         let schema = layout::table_schema(&self.dataset.schema, written, self.plan.metadata_columns, granularity)?;
         let cleaners: Vec<&str> = ports.cleaners.iter().map(|cleaner| cleaner.plugin().name.as_str()).collect();
-        let default_mode =
-            if granularity == Granularity::None { WriteMode::FullRefresh } else { WriteMode::ReplaceWindow };
         Ok(Target {
             table: self.table.clone(),
             schema,
             partition: self.plan.partition.clone(),
             window: self.window.cloned(),
-            mode: self.plan.mode.unwrap_or(default_mode),
+            mode: self.mode(granularity),
             owner: Owner {
-                owner: format!("{}/{}", ports.source.plugin().name, self.dataset.name),
+                owner: self.owner(ports),
                 granularity,
                 cleaners: if cleaners.is_empty() { "-".to_owned() } else { cleaners.join(",") },
             },
+            contract: self.plan.contract.clone(),
+            renames: self.plan.renames.clone(),
+            key: self.dataset.key.clone(),
+            order: self.dataset.cursor.clone(),
         })
-    }
-
-    fn read_splits(
-        &self,
-        ports: &mut Ports<'_>,
-        splits: &[Split],
-        chain: &Chain,
-        load: &dyn Load,
-        granularity: Granularity,
-    ) -> Result<Tally, Fault> {
-        let mut tally = Tally::default();
-        for split in splits {
-            if ports.meter.cancelled() {
-                return Err(Error::Interrupted.into());
-            }
-            let add_split = |fault: Fault| fault.with("split", &split.id);
-            let rows = ports.source.open(split).map_err(add_split)?;
-            self.read_split(ports, rows, chain, load, granularity, &mut tally).map_err(add_split)?;
-            let mark = ports.meter.enter(Stage::Download);
-            let objects = ports.source.objects(split);
-            ports.meter.leave(Stage::Download, mark);
-            tally.objects.extend(objects.map_err(add_split)?);
-        }
-        Ok(tally)
-    }
-
-    fn read_split(
-        &self,
-        ports: &Ports<'_>,
-        rows: Rows,
-        chain: &Chain,
-        load: &dyn Load,
-        granularity: Granularity,
-        tally: &mut Tally,
-    ) -> Result<(), Fault> {
-        let (name, found): (String, SchemaRef) = match &rows {
-            Rows::Scan(scan) => (scan.file().bytes().name().to_owned(), scan.schema().clone()),
-            Rows::Batches(batches) => (ports.source.plugin().to_string(), batches.schema()),
-        };
-        layout::check_rows(&name, &self.dataset.schema, &found)?;
-        let now_micros = ports.meter.now_ms() * 1_000;
-        let metadata = self.plan.metadata_columns.then_some((now_micros, name.as_str()));
-        let output = OutputSchema {
-            schema: load.schema().clone(),
-            constants: layout::constants(self.window, granularity, metadata),
-        };
-        let sinks = load.sinks();
-        if let (Rows::Scan(scan), true, true) = (&rows, chain.is_empty(), load.partition().is_empty())
-            && !self.plan.reference_path
-            && let Ok(as_is) = as_is_plan(scan, &output)
-        {
-            let file =
-                as_is.write(sinks.as_ref(), self.plan.verify, self.plan.threads, ports.meter).map_err(from_columns)?;
-            tally.rows_read += scan.file().rows();
-            tally.rows_written += file.rows;
-            tally.files.push(file);
-            tally.paths.push("as-is");
-            return Ok(());
-        }
-        let options = WriteOptions {
-            partition: load.partition().to_vec(),
-            threads: self.plan.threads,
-            memory_bytes: usize::try_from(self.plan.memory_bytes / 2).unwrap_or(usize::MAX),
-            ..WriteOptions::default()
-        };
-        let transcoder = Transcoder {
-            output: &output,
-            options: &options,
-            step: Some(chain),
-            sinks: sinks.as_ref(),
-            observer: ports.meter,
-            path: if self.plan.reference_path { Path::Arrow } else { Path::Auto },
-        };
-        let outcome = transcoder.run(rows).map_err(from_columns)?;
-        tally.rows_read += outcome.rows_read;
-        tally.rows_written += outcome.rows_written;
-        for (code, rows) in outcome.rejected {
-            *tally.rejected.entry(chain.rule_name(code).to_owned()).or_default() += rows;
-        }
-        tally.files.extend(outcome.files);
-        tally.paths.push(if outcome.page_path_columns > 0 { "pages" } else { "arrow" });
-        Ok(())
     }
 
     fn check(&self, tally: &Tally) -> Result<(), Error> {
@@ -315,92 +331,12 @@ impl OneWindow<'_> {
             rows_read: tally.rows_read,
             rows_written: tally.rows_written,
             rows_rejected: tally.rejected.values().sum(),
+            rejected_by: tally.rejected,
+            values_discarded: tally.discarded,
+            checks: Vec::new(),
             files: tally.files,
         }
     }
-}
-
-/// The load id of this window for any content.
-struct Identity<'a> {
-    source: String,
-    dataset: &'a str,
-    window: &'a str,
-    source_config: &'a str,
-    cleaners: Vec<(String, String)>,
-    options: &'static [&'static str],
-    forced_over: Option<&'a str>,
-}
-
-impl<'a> Identity<'a> {
-    fn new(one: &OneWindow<'a>, ports: &Ports<'_>, standing: Option<&'a LoadRecord>) -> Self {
-        let cleaners = ports.cleaners.iter().map(|cleaner| (cleaner.plugin().to_string(), cleaner.config().to_owned()));
-        Self {
-            source: ports.source.plugin().name.clone(),
-            dataset: &one.dataset.name,
-            window: one.window.map_or("all", Window::key),
-            source_config: &one.plan.source_identity,
-            cleaners: cleaners.collect(),
-            options: if one.plan.metadata_columns { &["metadata-columns"] } else { &[] },
-            forced_over: standing.filter(|_| one.plan.force).map(|record| record.load_id.as_str()),
-        }
-    }
-
-    fn load_id(&self, contents: &[(&str, &str)]) -> String {
-        let identity = LoadIdentity {
-            source: &self.source,
-            dataset: self.dataset,
-            window: self.window,
-            source_config: self.source_config,
-            cleaners: &self.cleaners,
-            options: self.options,
-            forced_over: self.forced_over,
-        };
-        identity.load_id(contents)
-    }
-
-    /// The load id before any download: only when every split is, by its identity, the one that the last load recorded.
-    fn of_record(&self, splits: &[Split], record: &LoadRecord) -> Option<String> {
-        let mut contents = Vec::with_capacity(splits.len());
-        for split in splits {
-            let mut objects = record.objects.iter().filter(|object| object.split == split.id).peekable();
-            let first = objects.peek()?;
-            if split.identity.is_none() || first.identity != split.identity {
-                return None;
-            }
-            contents.extend(objects.map(|object| (object.split.as_str(), object.sha256.as_str())));
-        }
-        Some(self.load_id(&contents))
-    }
-
-    fn of_objects(&self, objects: &[SourceObject]) -> String {
-        let contents: Vec<(&str, &str)> =
-            objects.iter().map(|object| (object.split.as_str(), object.sha256.as_str())).collect();
-        self.load_id(&contents)
-    }
-}
-
-fn already_loaded(report: &mut WindowReport, record: &LoadRecord) {
-    report.end(Status::AlreadyLoaded);
-    report.snapshot_id = Some(record.snapshot_id);
-    report.load_id = Some(record.load_id.clone());
-    let by: Vec<&str> = record.plugins.split(',').filter_map(|plugin| plugin.split('=').next()).collect();
-    let by = if record.plugins.is_empty() { "an earlier run".to_owned() } else { by.join(", ") };
-    report.note = Some(format!("already loaded by {by}; --force reloads"));
-}
-
-/// Bytes of all splits, when each announced its own.
-fn announced_bytes(splits: &[Split]) -> Option<u64> {
-    splits.iter().map(|split| split.bytes).sum()
-}
-
-fn describe(splits: &[Split], target: &Target) -> String {
-    let size = announced_bytes(splits).map_or_else(|| "size unknown".to_owned(), |bytes| format!("{bytes} bytes"));
-    let mode = match target.mode {
-        WriteMode::ReplaceWindow => "replace-window",
-        WriteMode::Append => "append",
-        WriteMode::FullRefresh => "full-refresh",
-    };
-    format!("would load {} splits ({size}) into {} by {mode}", splits.len(), target.table)
 }
 
 #[cfg(test)]

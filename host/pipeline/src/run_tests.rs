@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use lakehost_columnar::{
     BatchSource, BoxError, FileSink, Mark, Observer, PartitionField, Rows, SinkFactory, Stage, Verify,
 };
 
 use super::{Ports, run};
+use crate::checks::{Check, CheckOutcome};
 use crate::codes;
+use crate::contract::Contract;
 use crate::diagnostic::{Code, Diagnostic, Fault};
 use crate::plan::Plan;
 use crate::ports::*;
@@ -34,6 +36,8 @@ struct MemorySource {
     id: PluginId,
     spec: SourceSpec,
     upstream: Upstream,
+    /// Its rows have this column too, with the row's number as text where the row is even.
+    extra: Option<&'static str>,
     opened: u32,
 }
 
@@ -78,8 +82,16 @@ impl Source for MemorySource {
     }
     fn open(&mut self, split: &Split) -> Result<Rows, Fault> {
         self.opened += 1;
-        let column: ArrayRef = Arc::new(Int64Array::from(self.upstream[split.id.as_str()].0.clone()));
-        Ok(Rows::Batches(Box::new(OneBatch(RecordBatch::try_new(schema(), vec![column]).ok(), schema()))))
+        let values = self.upstream[split.id.as_str()].0.clone();
+        let mut columns: Vec<(&str, ArrayRef, bool)> = Vec::new();
+        if let Some(extra) = self.extra {
+            let text = values.iter().map(|value| (value % 2 == 0).then(|| value.to_string()));
+            columns.push((extra, Arc::new(text.collect::<StringArray>()), true));
+        }
+        columns.insert(0, ("n", Arc::new(Int64Array::from(values)), true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let schema = batch.schema();
+        Ok(Rows::Batches(Box::new(OneBatch(Some(batch), schema))))
     }
     fn objects(&mut self, split: &Split) -> Result<Vec<SourceObject>, Fault> {
         let (rows, version) = &self.upstream[split.id.as_str()];
@@ -94,16 +106,28 @@ impl Source for MemorySource {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct MemoryLake {
     loads: Arc<Mutex<BTreeMap<String, LoadRecord>>>,
     abandoned: Arc<Mutex<u32>>,
+    /// Rows of the table of rejected rows, published or not.
+    rejected: Arc<Mutex<Vec<RecordBatch>>>,
+    /// Branch → load id.
+    branches: Arc<Mutex<BTreeMap<String, String>>>,
+    /// What the commits recorded of checks.
+    checked: Arc<Mutex<Vec<String>>>,
 }
 struct MemoryLoad {
     window: String,
     schema: SchemaRef,
-    loads: Arc<Mutex<BTreeMap<String, LoadRecord>>>,
-    abandoned: Arc<Mutex<u32>>,
+    lake: MemoryLake,
+}
+struct MemoryRejects(MemoryLake);
+impl RejectWriter for MemoryRejects {
+    fn write(&self, batch: &RecordBatch) -> Result<(), Fault> {
+        self.0.rejected.lock().unwrap().push(batch.clone());
+        Ok(())
+    }
 }
 struct Nowhere;
 impl Write for Nowhere {
@@ -142,8 +166,7 @@ impl Lake for MemoryLake {
         Ok(Box::new(MemoryLoad {
             window: target.window.as_ref().unwrap().key().to_owned(),
             schema: Arc::new(Schema::new(fields)),
-            loads: self.loads.clone(),
-            abandoned: self.abandoned.clone(),
+            lake: self.clone(),
         }))
     }
 }
@@ -159,7 +182,8 @@ impl Load for MemoryLoad {
         Arc::new(Nowhere)
     }
     fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault> {
-        let mut loads = self.loads.lock().unwrap();
+        let mut loads = self.lake.loads.lock().unwrap();
+        self.lake.checked.lock().unwrap().push(crate::checks::summary(&request.checks));
         let snapshot_id = loads.values().map(|load| load.snapshot_id).max().unwrap_or(0) + 1;
         let record = LoadRecord {
             load_id: request.load_id,
@@ -172,7 +196,28 @@ impl Load for MemoryLoad {
         Ok(Committed::Landed { snapshot_id, attempts: 1 })
     }
     fn abandon(self: Box<Self>) {
-        *self.abandoned.lock().unwrap() += 1;
+        *self.lake.abandoned.lock().unwrap() += 1;
+    }
+    fn evolve(&mut self, found: &Schema, _file: &str) -> Result<(), Fault> {
+        let mut fields: Vec<_> = self.schema.fields().iter().cloned().collect();
+        let new = found.fields().iter().filter(|field| self.schema.field_with_name(field.name()).is_err());
+        for (field, id) in new.zip(fields.len() + 1..) {
+            let metadata = [("PARQUET:field_id".to_owned(), id.to_string())];
+            fields.push(Arc::new(field.as_ref().clone().with_metadata(metadata.into())));
+        }
+        self.schema = Arc::new(Schema::new(fields));
+        Ok(())
+    }
+    fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
+        Ok(Arc::new(MemoryRejects(self.lake.clone())))
+    }
+    fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {
+        let table = TableName::parse("raw.memory").unwrap();
+        Ok(Staged { table, snapshot_id: 7, handle: Arc::new(request.rows_written) })
+    }
+    fn quarantine(self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
+        self.lake.branches.lock().unwrap().insert(branch.to_owned(), request.load_id);
+        Ok(7)
     }
 }
 
@@ -199,8 +244,21 @@ impl Meter for StoppedClock {
 
 struct World {
     source: MemorySource,
+    cleaners: Vec<Box<dyn Cleaner>>,
     lake: MemoryLake,
     plan: Plan,
+    /// What the checker finds, when it is asked.
+    outcomes: Vec<CheckOutcome>,
+}
+
+/// Finds what it was told to, in a snapshot that is staged.
+struct Oracle(Vec<CheckOutcome>);
+impl Checker for Oracle {
+    fn check(&self, staged: &Staged, _: Option<&Window>, checks: &[Check]) -> Result<Vec<CheckOutcome>, Fault> {
+        assert_eq!((staged.snapshot_id, checks.len()), (7, self.0.len()));
+        assert!(staged.handle.downcast_ref::<u64>().is_some());
+        Ok(self.0.clone())
+    }
 }
 
 fn world(windows: &str) -> World {
@@ -214,8 +272,11 @@ fn world(windows: &str) -> World {
                 granularity: Granularity::Month,
             },
             upstream: BTreeMap::new(),
+            extra: None,
             opened: 0,
         },
+        cleaners: Vec::new(),
+        outcomes: Vec::new(),
         lake: MemoryLake::default(),
         plan: Plan {
             run_id: "run".to_owned(),
@@ -232,6 +293,10 @@ fn world(windows: &str) -> World {
             force: false,
             dry_run: false,
             max_rejected: None,
+            contract: Contract::default(),
+            renames: Vec::new(),
+            checks: Vec::new(),
+            quarantine: false,
             memory_bytes: 1 << 29,
             threads: 2,
             reference_path: false,
@@ -243,7 +308,14 @@ fn world(windows: &str) -> World {
 
 impl World {
     fn run(&mut self) -> RunReport {
-        let ports = Ports { source: &mut self.source, cleaners: &[], lake: &self.lake, meter: &StoppedClock };
+        let oracle = Oracle(self.outcomes.clone());
+        let ports = Ports {
+            source: &mut self.source,
+            cleaners: &self.cleaners,
+            lake: &self.lake,
+            meter: &StoppedClock,
+            checks: Some(&oracle),
+        };
         run(&self.plan, ports).unwrap()
     }
     /// Statuses, and how often a split was opened so far.
@@ -323,3 +395,6 @@ fn a_dry_run_opens_nothing() {
     let report = world.check("skipped", 0);
     assert!(report.windows[0].note.as_deref().unwrap_or("").contains("raw.memory"));
 }
+
+#[path = "publish_tests.rs"]
+mod publish;

@@ -17,8 +17,11 @@ pub enum Error {
     /// The statement would change something.
     #[error("`query` only reads: {what} is not a query")]
     NotAQuery { what: String, hint: String },
+    /// A check that cannot be made.
+    #[error("{message}")]
+    Check { message: String, hint: Option<String> },
     /// A point in time that cannot be understood.
-    #[error("`{text}` is not a point in time or a snapshot id")]
+    #[error("`{text}` is not a point in time, a snapshot id or the name of a branch or tag")]
     AsOf { text: String },
     /// A table was found, but one of its files cannot be read.
     #[error("table {table} cannot be read")]
@@ -35,6 +38,7 @@ impl Diagnostic for Error {
     fn code(&self) -> Code {
         match self {
             Self::Sql { .. } | Self::NotAQuery { .. } => codes::QUERY,
+            Self::Check { .. } => codes::CONFIG_FILE,
             Self::AsOf { .. } => codes::USAGE,
             Self::Read { missing: true, .. } => codes::STORE_MISSING,
             Self::Read { .. } => codes::STORE_IO,
@@ -53,17 +57,17 @@ impl Diagnostic for Error {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Read { cause, .. } | Self::Memory { cause } | Self::Engine { cause } => Some(cause.clone()),
-            Self::Sql { .. } | Self::NotAQuery { .. } | Self::AsOf { .. } => None,
+            Self::Sql { .. } | Self::NotAQuery { .. } | Self::Check { .. } | Self::AsOf { .. } => None,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Sql { hint, .. } => hint.clone(),
+            Self::Sql { hint, .. } | Self::Check { hint, .. } => hint.clone(),
             Self::NotAQuery { hint, .. } => Some(hint.clone()),
             Self::AsOf { .. } => Some(
-                "write it as 2024-01-31, \"2024-01-31 18:30\" (UTC), 2024-01-31T18:30:00+01:00, \"1 hour ago\", or a snapshot \
-                 id from `lakehost snapshots TABLE`"
+                "write it as 2024-01-31, \"2024-01-31 18:30\" (UTC), 2024-01-31T18:30:00+01:00, \"1 hour ago\", a snapshot id \
+                 from `lakehost snapshots TABLE`, or the name of a branch or tag"
                     .to_owned(),
             ),
             Self::Read { table, missing: true, .. } => Some(format!("`lakehost snapshots {table}` shows states that may still be whole")),

@@ -1,4 +1,4 @@
-//! SQL over the tables of a warehouse, in this process: `lakehost query`, and later the checks.
+//! SQL over the tables of a warehouse, in this process: `lakehost query`, and a pipeline's checks.
 //!
 //! [`Session`] plans one read-only statement with DataFusion. It opens exactly the tables that the statement names, through the [`Tables`]
 //! that its caller gives, so a broken table never stands in the way of a query on another. [`AsOf`] says which state of them is read.
@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
+mod checks;
 mod error;
 mod identifiers;
 mod predicate;
@@ -15,7 +16,10 @@ mod refusal;
 mod scan;
 mod session;
 mod time_travel;
+#[cfg(test)]
+mod trap_tests;
 
+pub use checks::{Checked, run_checks};
 pub use error::Error;
 pub use session::{OpenTable, Rows, Session, Tables};
 pub use time_travel::AsOf;

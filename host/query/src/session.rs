@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+    CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
+use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::{SQLOptions, SessionContext};
@@ -31,6 +32,9 @@ use crate::refusal;
 /// The catalog name under which every table can also be written in full: `lakehost.raw.green_trips`.
 const CATALOG: &str = "lakehost";
 
+/// What may stand behind a table's name.
+const METADATA_TABLES: &str = "$snapshots, $files, $partitions, $refs, $history, $manifests";
+
 /// A table to read, and which of its snapshots; `None` is the current one.
 #[derive(Debug)]
 pub struct OpenTable {
@@ -42,6 +46,11 @@ pub struct OpenTable {
 pub trait Tables {
     /// The table, `None` when there is none of that name.
     fn open(&self, name: &TableName) -> Result<Option<OpenTable>>;
+    /// The rows of a metadata table, such as `files` of a table: `"t$files"` in SQL. `None`: no such table, or none of that kind.
+    fn metadata(&self, name: &TableName, kind: &str) -> Result<Option<RecordBatch>> {
+        let _ = (name, kind);
+        Ok(None)
+    }
     /// All names, for advice when one is not found.
     fn names(&self) -> Result<Vec<TableName>>;
 }
@@ -100,6 +109,23 @@ impl<T: Tables> Session<T> {
         Ok(Rows { schema, stream, columns, runtime: Arc::clone(&self.runtime) })
     }
 
+    /// The named tables as frames of one context, for queries that are built rather than written.
+    pub(crate) fn frames(&self, names: &[&TableName]) -> Result<Vec<DataFrame>> {
+        let context = self.context()?;
+        let reference = |name: &&TableName| TableReference::partial(name.namespace.as_str(), name.name.as_str());
+        let mut distinct: Vec<&TableName> = names.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        self.register(&context, distinct.iter().map(reference).collect())?;
+        let frames = names.iter().map(|name| self.runtime.block_on(context.table(reference(name))));
+        frames.map(|frame| frame.map_err(|error| from_engine(&error, &[]).into())).collect()
+    }
+
+    /// Waits for work on this session's threads.
+    pub(crate) fn block_on<F: Future>(&self, work: F) -> F::Output {
+        self.runtime.block_on(work)
+    }
+
     fn context(&self) -> Result<SessionContext> {
         let config = SessionConfig::new()
             .with_create_default_catalog_and_schema(false)
@@ -119,12 +145,10 @@ impl<T: Tables> Session<T> {
         let mut columns = Vec::new();
         for reference in named {
             let name = self.resolve(&reference)?;
-            let Some(open) = self.tables.open(&name)? else {
-                return Err(self.unknown_table(&reference.to_string()).into());
+            let provider = match self.provider(&name)? {
+                Some(provider) => provider,
+                None => return Err(self.unknown_table(&reference.to_string()).into()),
             };
-            let table = self.on_own_threads(open.table)?;
-            let provider = SnapshotTable::try_new(&name.to_string(), table, open.snapshot_id)
-                .map_err(|error| Error::Read { table: name.to_string(), missing: true, cause: error.to_string() })?;
             columns.extend(provider.schema().fields().iter().map(|field| field.name().clone()));
             let schema = match catalog.schema(&name.namespace) {
                 Some(schema) => schema,
@@ -136,10 +160,26 @@ impl<T: Tables> Session<T> {
                     schema
                 }
             };
-            schema.register_table(name.name, Arc::new(provider)).map_err(|error| from_engine(&error, &[]))?;
+            schema.register_table(name.name, provider).map_err(|error| from_engine(&error, &[]))?;
         }
         context.register_catalog(CATALOG, catalog);
         Ok(columns)
+    }
+
+    /// The table, or the metadata table behind the last `$` of the name; `None`: there is neither.
+    fn provider(&self, name: &TableName) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(open) = self.tables.open(name)? {
+            let table = self.on_own_threads(open.table)?;
+            let provider = SnapshotTable::try_new(&name.to_string(), table, open.snapshot_id)
+                .map_err(|error| Error::Read { table: name.to_string(), missing: true, cause: error.to_string() })?;
+            return Ok(Some(Arc::new(provider)));
+        }
+        let Some((table, kind)) = name.name.rsplit_once('$') else { return Ok(None) };
+        let table = TableName { namespace: name.namespace.clone(), name: table.to_owned() };
+        let Some(batch) = self.tables.metadata(&table, kind)? else { return Ok(None) };
+        let provider =
+            MemTable::try_new(batch.schema(), vec![vec![batch]]).map_err(|error| from_engine(&error, &[]))?;
+        Ok(Some(Arc::new(provider)))
     }
 
     fn resolve(&self, reference: &TableReference) -> Result<TableName> {
@@ -158,6 +198,13 @@ impl<T: Tables> Session<T> {
 
     fn unknown_table(&self, wanted: &str) -> Error {
         let known: Vec<TableName> = self.tables.names().unwrap_or_default();
+        // What stands behind the `$` may be all that is wrong.
+        if let Some((table, _)) = wanted.rsplit_once('$')
+            && known.iter().any(|name| name.to_string() == table || format!("{CATALOG}.{name}") == table)
+        {
+            let message = format!("no metadata table `{wanted}`");
+            return Error::Sql { message, hint: Some(format!("there are: {METADATA_TABLES}")) };
+        }
         let bare = wanted.rsplit('.').next().unwrap_or(wanted);
         let same_name = known.iter().find(|name| name.name == bare).map(sql_name);
         let written: Vec<String> = known.iter().map(sql_name).collect();
@@ -204,7 +251,7 @@ async fn plan(context: &SessionContext, statement: Statement) -> std::result::Re
     Ok(plan)
 }
 
-fn sql_name(name: &TableName) -> String {
+pub(crate) fn sql_name(name: &TableName) -> String {
     format!("{}.{}", quoted(&name.namespace), quoted(&name.name))
 }
 

@@ -1,11 +1,11 @@
-//! `--as-of`: a point in time as people write it, or a snapshot id.
+//! `--as-of`: a point in time as people write it, a snapshot id, or the name of a branch or tag.
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 
 use crate::error::Error;
 
 /// Which state of the tables a query reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AsOf {
     /// The state that this snapshot made.
     Snapshot(i64),
@@ -14,10 +14,13 @@ pub enum AsOf {
     /// # Units
     /// Milliseconds since 1970-01-01T00:00Z.
     TimeMs(i64),
+    /// The state that a branch or tag names.
+    Reference(String),
 }
 
 impl AsOf {
-    /// Understands a snapshot id, `2024-01-31`, `2024-01-31 18:30[:00]` (UTC), RFC 3339, and `1 hour ago`, counted back from `now_ms`.
+    /// Understands a snapshot id, `2024-01-31`, `2024-01-31 18:30[:00]` (UTC), RFC 3339, `1 hour ago`, counted back from `now_ms`, and the name
+    /// of a branch or tag: a word that begins with a letter and is none of the former.
     ///
     /// # Errors
     /// `LH0101` with the forms that work.
@@ -35,9 +38,19 @@ impl AsOf {
         }
         // A date and a time without seconds is what people type, and the one form that the parser below lacks.
         let full = if is_minute(trimmed) { format!("{trimmed}:00") } else { trimmed.to_owned() };
-        let nanos = string_to_timestamp_nanos(&full).map_err(|_| wrong())?;
-        Ok(Self::TimeMs(nanos.div_euclid(1_000_000)))
+        match string_to_timestamp_nanos(&full) {
+            Ok(nanos) => Ok(Self::TimeMs(nanos.div_euclid(1_000_000))),
+            Err(_) if is_reference(trimmed) => Ok(Self::Reference(trimmed.to_owned())),
+            Err(_) => Err(wrong()),
+        }
     }
+}
+
+/// What names of branches and tags are made of.
+fn is_reference(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text.len() <= 128
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/-".contains(&byte))
 }
 
 fn is_minute(text: &str) -> bool {
@@ -83,7 +96,11 @@ mod tests {
             ("-1 hour ago", None),
             ("1 fortnight ago", None),
             ("hour ago", None),
-            ("yesterday", None),
+            ("main", Some(AsOf::Reference("main".to_owned()))),
+            ("audit/0190-a.b_c", Some(AsOf::Reference("audit/0190-a.b_c".to_owned()))),
+            ("a b", None),
+            ("-main", None),
+            ("v1;drop", None),
             ("2024-02-30", None),
             ("", None),
         ];

@@ -1,7 +1,7 @@
 //! What the tables hold, and how fifteen years of files become it.
 //!
 //! A table takes names and types of the TLC's 2024-01 file. Other months differ: the host converts their values exactly or rejects the
-//! row, and finds renamed columns by the upstream names listed here. A column listed nowhere is refused, for a new column is news.
+//! row, and finds renamed columns by the upstream names listed here. A column listed nowhere is passed on: the pipeline's contract decides on it.
 //!
 //! The drift that is covered: `airport_fee` and `Airport_fee`; ids and counts as int64, int32 or double; text with 32-bit or 64-bit
 //! offsets; times in microseconds or nanoseconds; all-null columns of Arrow type `null`; `cbd_congestion_fee` from 2025-01.
@@ -205,7 +205,8 @@ impl TripKind {
         Projection {
             schema: self.table_schema(names),
             columns: columns.collect(),
-            unlisted: Unlisted::Refuse,
+            // What is listed nowhere is for the pipeline's contract to decide on.
+            unlisted: Unlisted::Pass,
             batch_rows: 0,
         }
     }

@@ -17,8 +17,10 @@ mod answer;
 mod date;
 mod fault;
 mod files;
+mod proxy;
 mod range;
 mod request;
+mod service;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,7 +31,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 pub use fault::Fault;
+pub use proxy::{Match, Proxy, ProxyFault};
 pub use request::RequestLog;
+pub use service::{Answer, Service};
 
 use fault::Faults;
 use files::Files;

@@ -47,7 +47,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("sqlx", &["host/lake"]),
     ("object_store", &["host/lake", "host/query"]),
     ("datafusion", &["host/query"]),
-    ("reqwest", &["host/fetch"]),
+    ("reqwest", &["host/fetch", "host/lake"]),
     ("clap", &["host/cli"]),
     ("clap_complete", &["host/cli"]),
     ("indicatif", &["host/cli"]),

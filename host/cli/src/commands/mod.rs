@@ -4,20 +4,25 @@ pub mod completions;
 pub mod doctor;
 pub mod explain;
 pub mod init;
+pub mod maintenance;
 pub mod plugin;
 pub mod query;
+pub mod rejects;
 pub mod resolve;
 pub mod run;
 pub mod runs;
 pub mod snapshots;
 pub mod table;
+pub mod table_diff;
+pub mod table_files;
+pub mod versions;
 
 use std::io::{self, Write};
 
 use lakehost_pipeline::{ErrorReport, Fault};
 use serde_json::{Value, json};
 
-use crate::args::{Command, ErrorFormat, PluginCommand, TableCommand};
+use crate::args::{Command, ErrorFormat, PluginCommand, RejectsCommand, TableCommand, UpkeepCommand, VersionCommand};
 use crate::error::Error;
 
 /// Does what the command line says.
@@ -32,11 +37,40 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Table(TableCommand::List(arguments)) => table::list(arguments),
         Command::Table(TableCommand::Show(arguments)) => table::show(arguments),
         Command::Table(TableCommand::Drop(arguments)) => table::drop(arguments),
+        Command::Table(TableCommand::Upkeep(command)) => upkeep(command),
+        Command::Table(TableCommand::Version(command)) => version(command),
+        Command::Rejects(RejectsCommand::List(arguments)) => rejects::list(arguments),
+        Command::Rejects(RejectsCommand::Show(arguments)) => rejects::show(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
+    }
+}
+
+fn upkeep(command: &UpkeepCommand) -> Result<u8, Fault> {
+    match command {
+        UpkeepCommand::Files(arguments) => table_files::files(arguments),
+        UpkeepCommand::Partitions(arguments) => table_files::partitions(arguments),
+        UpkeepCommand::Refs(arguments) => table_files::refs(arguments),
+        UpkeepCommand::History(arguments) => table_files::history(arguments),
+        UpkeepCommand::Diff(arguments) => table_diff::diff(arguments),
+        UpkeepCommand::Provenance(arguments) => table_diff::provenance(arguments),
+        UpkeepCommand::Compact(arguments) => maintenance::compact(arguments),
+        UpkeepCommand::Expire(arguments) => maintenance::expire(arguments),
+        UpkeepCommand::Orphans(arguments) => maintenance::orphans(arguments),
+        UpkeepCommand::RewriteManifests(arguments) => maintenance::rewrite_manifests(arguments),
+    }
+}
+
+fn version(command: &VersionCommand) -> Result<u8, Fault> {
+    match command {
+        VersionCommand::Rollback(arguments) => versions::rollback(arguments),
+        VersionCommand::Tag(arguments) => versions::tag(arguments),
+        VersionCommand::Branch(arguments) => versions::branch(arguments),
+        VersionCommand::Publish(arguments) => versions::publish(arguments),
+        VersionCommand::Discard(arguments) => versions::discard(arguments),
     }
 }
 

@@ -7,6 +7,8 @@ use lakehost_query::{AsOf, Session};
 
 use crate::args::{QueryArguments, RowFormat};
 use crate::config::resolve;
+use crate::error::Error;
+use crate::rows::Layout;
 use crate::warehouse::Warehouse;
 use crate::{exit_code, progress, rows};
 
@@ -17,6 +19,7 @@ const TABLE_ROWS: usize = 10_000;
 
 /// Runs the statement and prints its rows.
 pub fn run(arguments: &QueryArguments) -> Result<u8, Fault> {
+    check_output(arguments)?;
     let place = resolve::place(&arguments.place, arguments.memory.as_deref())?;
     let as_of = arguments.as_of.as_deref().map(|text| AsOf::parse(text, progress::now_ms())).transpose()?;
     let tables = Warehouse::open_existing(&place)?.tables_as_of(as_of);
@@ -26,11 +29,16 @@ pub fn run(arguments: &QueryArguments) -> Result<u8, Fault> {
     let limit = match (arguments.limit, arguments.format) {
         (Some(0), _) => usize::MAX,
         (Some(limit), _) => limit,
-        (None, RowFormat::Table) if std::io::stdout().is_terminal() => TERMINAL_ROWS,
+        (None, RowFormat::Table) if std::io::stdout().is_terminal() && arguments.output.is_none() => TERMINAL_ROWS,
         (None, RowFormat::Table) => TABLE_ROWS,
         (None, _) => usize::MAX,
     };
-    match rows::write(&schema, answer, arguments.format, limit) {
+    let layout = Layout { format: arguments.format, limit, memory_bytes: place.memory_bytes };
+    if let Some(path) = &arguments.output {
+        rows::write_file(path, &schema, answer, layout)?;
+        return Ok(exit_code::SUCCESS);
+    }
+    match rows::write(&schema, answer, layout) {
         Ok(()) => Ok(exit_code::SUCCESS),
         // An object behind half an array would be no JSON either: the array stays open, and the exit code tells.
         Err((fault, true)) if arguments.format != RowFormat::Jsonl => {
@@ -39,4 +47,16 @@ pub fn run(arguments: &QueryArguments) -> Result<u8, Fault> {
         }
         Err((fault, _)) => Err(fault),
     }
+}
+
+/// Parquet and Arrow are nothing to look at.
+fn check_output(arguments: &QueryArguments) -> Result<(), Error> {
+    let binary = matches!(arguments.format, RowFormat::Parquet | RowFormat::Arrow);
+    if binary && arguments.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Error::Usage {
+            message: "rows in this format are bytes, and this is a terminal".to_owned(),
+            hint: Some("add --output FILE, or pipe them into another program".to_owned()),
+        });
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lakehost_pipeline::ports::{Cleaner, Lake, Source, WriteMode};
+use lakehost_pipeline::ports::{Checker, Cleaner, Lake, Source, WriteMode};
 use lakehost_pipeline::{Diagnostic as _, Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
 use lakehost_wasm::{Plugin, WasmSource};
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::approve::Terminal;
 use crate::args::{ReportFormat, RunArguments};
+use crate::checker::LakeChecker;
 use crate::config::resolve::{self, Request};
 use crate::config::values::{Settings, identity, split_assignment};
 use crate::config::windows;
@@ -142,7 +143,11 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
         warnings.extend(appending(&plan, &mut source, &cleaners, lake)?);
     }
     let progress = Progress::new(plan.windows.len(), stop, Arc::clone(&plugins.ledger));
-    let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress };
+    let checker = warehouse
+        .as_ref()
+        .map(|warehouse| LakeChecker { lake: &warehouse.lake, memory_bytes: request.place.memory_bytes / 4 });
+    let checks = checker.as_ref().map(|checker| checker as &dyn Checker);
+    let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress, checks };
     let mut report = progress.shown_while(|| lakehost_pipeline::run(&plan, ports))?;
     report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
     let unkept = if plan.dry_run { None } else { keep(&request, &report, &warnings, &plugins)? };
@@ -297,6 +302,10 @@ fn plan(
         keep_going: arguments.keep_going,
         force: arguments.force,
         dry_run: arguments.dry_run,
+        contract: request.contract.clone(),
+        renames: request.renames.clone(),
+        checks: request.checks.clone(),
+        quarantine: request.quarantine,
         max_rejected: request.max_rejected,
         memory_bytes: request.place.memory_bytes,
         threads: std::thread::available_parallelism().map_or(1, usize::from),

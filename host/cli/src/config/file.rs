@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Table;
 
+use super::checks::CheckSection;
 use super::{did_you_mean, environment, types};
 use crate::error::Error;
 
@@ -53,12 +54,20 @@ pub struct Pipeline {
     /// Partition fields beyond the window.
     #[serde(default)]
     pub partition_by: Vec<String>,
-    /// What becomes of columns that the table does not have.
+    /// What becomes of columns that differ from the table's.
     pub schema: Option<SchemaContract>,
+    /// What becomes of single columns, by name.
+    #[serde(default)]
+    pub columns: BTreeMap<String, Column>,
+    /// Columns that get another name: `new = "old"`.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
     /// How files that are taken as they are get proven.
     pub verify: Option<Verify>,
     /// `"5%"` or a share such as `0.05`: more rejected rows fail the window.
     pub max_rejected: Option<Share>,
+    /// Keep rejected rows in `<table>__rejected`.
+    pub quarantine: Option<bool>,
     /// Add `ingested_at` and `source_file`.
     #[serde(default)]
     pub metadata_columns: bool,
@@ -69,7 +78,15 @@ pub struct Pipeline {
     pub cleaner: Vec<Cleaner>,
     /// Checks on what is about to be published.
     #[serde(default)]
-    pub check: Vec<Table>,
+    pub check: Vec<CheckSection>,
+}
+
+/// What a pipeline says of one column.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// What becomes of it when it differs from the table's.
+    pub schema: SchemaContract,
 }
 
 /// One row cleaner of a pipeline.

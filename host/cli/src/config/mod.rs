@@ -1,6 +1,7 @@
 //! Configuration: the file as it is written (`file`), what it means together with flags and environment (`resolve`), its published JSON Schema
 //! (`schema`), values of the wrong type (`types`), and the settings of plugins (`values`).
 
+pub mod checks;
 pub mod environment;
 pub mod file;
 pub mod partition;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use lakehost_columnar::{PartitionField, Verify};
 use lakehost_pipeline::ports::{TableName, WriteMode};
+use lakehost_pipeline::{Check, Contract, OnDrift};
 
 use super::file::{self, File, Loaded, Pipeline, SchemaContract, Write};
-use super::{did_you_mean, nearest, partition};
+use super::{checks, did_you_mean, nearest, partition};
 use crate::args::{Place, RunArguments, VerifyArgument, WriteModeArgument};
 use crate::error::Error;
 use crate::memory;
@@ -78,6 +79,11 @@ pub struct Request {
     pub verify: Verify,
     pub metadata_columns: bool,
     pub max_rejected: Option<f64>,
+    pub contract: Contract,
+    /// (new, old).
+    pub renames: Vec<(String, String)>,
+    pub checks: Vec<Check>,
+    pub quarantine: bool,
     pub place: Where,
 }
 
@@ -206,6 +212,10 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         },
         metadata_columns: arguments.metadata_columns || pipeline.is_some_and(|pipeline| pipeline.metadata_columns),
         max_rejected: pipeline.and_then(|pipeline| pipeline.max_rejected).map(|share| share.0),
+        contract: pipeline.map(contract).unwrap_or_default(),
+        renames: pipeline.map(|pipeline| pipeline.rename.clone().into_iter().collect()).unwrap_or_default(),
+        checks: pipeline.map_or(Ok(Vec::new()), |pipeline| checks::resolve(&pipeline.check)).map_err(in_file)?,
+        quarantine: !arguments.no_quarantine && pipeline.and_then(|pipeline| pipeline.quarantine).unwrap_or(true),
         place,
     })
 }
@@ -228,26 +238,28 @@ fn pipeline<'f>(name: &str, file: &'f File, loaded: &Loaded) -> Result<&'f Pipel
     })
 }
 
+/// What upstream may change: nothing, where the pipeline does not say.
+fn contract(pipeline: &Pipeline) -> Contract {
+    let on_drift = |word: SchemaContract| match word {
+        SchemaContract::Evolve => OnDrift::Evolve,
+        SchemaContract::Freeze => OnDrift::Freeze,
+        SchemaContract::DiscardRow => OnDrift::DiscardRow,
+        SchemaContract::DiscardValue => OnDrift::DiscardValue,
+    };
+    Contract {
+        default: pipeline.schema.map(on_drift).unwrap_or_default(),
+        columns: pipeline.columns.iter().map(|(name, column)| (name.clone(), on_drift(column.schema))).collect(),
+    }
+}
+
 /// Keys that this version understands and cannot serve: saying so beats a load that is not what the file describes.
 fn refuse_planned(name: &str, pipeline: &Pipeline, place: &str) -> Result<(), Error> {
     let planned = [
-        (
-            pipeline.schema.is_some_and(|contract| contract != SchemaContract::Freeze),
-            "schema",
-            "a contract other than `freeze` is planned",
-            "write schema = \"freeze\" or take the key out",
-        ),
         (
             pipeline.models.is_some(),
             "models",
             "running dbt models is planned",
             "take the key out; run dbt on the tables yourself",
-        ),
-        (
-            !pipeline.check.is_empty(),
-            "check",
-            "checks are planned",
-            "take the [[…check]] sections out; `lakehost query` can look",
         ),
         (
             pipeline.write == Some(Write::Merge),
@@ -306,16 +318,22 @@ verify = "footer"
 max_rejected = "5%"
 [[pipeline.trips.cleaner]]
 plugin = "trip_cleaner.wasm"
-[pipeline.later]
+[pipeline.careful]
 plugin = "x.wasm"
 schema = "evolve"
+quarantine = false
+rename = { fee = "Fee" }
+[pipeline.careful.columns.junk]
+schema = "discard_value"
+[[pipeline.careful.check]]
+not_null = ["id", "fee"]
 [pipeline.merging]
 plugin = "x.wasm"
 write = "merge"
 [pipeline.checked]
 plugin = "x.wasm"
 [[pipeline.checked.check]]
-not_null = "a"
+severity = "warn"
 [pipeline.modelled]
 plugin = "x.wasm"
 models = "dbt_project"
@@ -344,6 +362,17 @@ models = "dbt_project"
         assert_eq!(request.partition.len(), 2);
         assert_eq!(request.max_rejected, Some(0.05));
         assert!(matches!(request.verify, Verify::Footer));
+    }
+
+    #[test]
+    fn contract_checks_and_quarantine_come_from_the_file() {
+        let careful = request(&asked("careful"), &loaded()).unwrap();
+        assert_eq!(careful.contract.of("junk"), OnDrift::DiscardValue);
+        assert_eq!(careful.contract.of("other"), OnDrift::Evolve);
+        assert_eq!(careful.renames, [("fee".to_owned(), "Fee".to_owned())]);
+        assert_eq!((careful.checks.len(), careful.quarantine), (1, false));
+        let trips = request(&asked("trips"), &loaded()).unwrap();
+        assert_eq!((trips.contract, trips.checks.len(), trips.quarantine), (Contract::default(), 0, true));
     }
 
     #[test]
@@ -391,16 +420,12 @@ models = "dbt_project"
     fn what_cannot_be_is_refused() {
         check(|a| a.pipeline = Some("trip".to_owned()), "LH0103: no pipeline `trip`; did you mean `trips`?");
         check(
-            |a| a.pipeline = Some("later".to_owned()),
-            "LH0102: `schema` in pipeline later: a contract other than `freeze` is planned, and this version does not have it; write schema = \"freeze\" or take the key out",
-        );
-        check(
             |a| a.pipeline = Some("merging".to_owned()),
             "LH0102: `write` in pipeline merging: merge is planned, and this version does not have it; write replace-window, append or full-refresh",
         );
         check(
             |a| a.pipeline = Some("checked".to_owned()),
-            "LH0102: `check` in pipeline checked: checks are planned, and this version does not have it; take the [[…check]] sections out; `lakehost query` can look",
+            "LH0102: check 1: it says not what to look at: not_null, unique, accepted_values, range, regex, row_count, freshness, foreign_key or sql; ",
         );
         check(
             |a| a.pipeline = Some("modelled".to_owned()),

@@ -51,7 +51,26 @@ pub fn schema() -> Value {
                         },
                         "schema": {
                             "enum": ["freeze", "evolve", "discard_row", "discard_value"],
-                            "description": "What becomes of columns that the table does not have; all but freeze are planned",
+                            "description": "What becomes of columns that differ from the table's: refused, taken over, or their rows or values left out",
+                        },
+                        "columns": {
+                            "type": "object",
+                            "description": "What becomes of single columns, by name",
+                            "additionalProperties": {
+                                "type": "object",
+                                "additionalProperties": false,
+                                "required": ["schema"],
+                                "properties": {
+                                    "schema": {
+                                        "enum": ["freeze", "evolve", "discard_row", "discard_value"],
+                                        "description": "As the pipeline's own `schema`",
+                                    },
+                                },
+                            },
+                        },
+                        "rename": {
+                            "type": "object", "additionalProperties": { "type": "string" },
+                            "description": "Columns that get another name and stay the same column: new = \"old\"",
                         },
                         "verify": {
                             "enum": ["pages", "footer"],
@@ -63,6 +82,10 @@ pub fn schema() -> Value {
                                 { "type": "number", "minimum": 0, "maximum": 1 },
                             ],
                             "description": "More rejected rows than this share fail the window",
+                        },
+                        "quarantine": {
+                            "type": "boolean",
+                            "description": "Keep rejected rows in <table>__rejected; true when missing",
                         },
                         "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
                         "models": text("A dbt project to run after the load (planned)"),
@@ -77,12 +100,65 @@ pub fn schema() -> Value {
                             },
                         },
                         "check": {
-                            "type": "array", "items": { "type": "object" },
-                            "description": "Checks on what is about to be published (planned)",
+                            "type": "array", "items": check(),
+                            "description": "Checks on what is about to be published, one kind each",
                         },
                     },
                 },
             },
+        },
+    })
+}
+
+/// One section of `[[pipeline.NAME.check]]`.
+fn check() -> Value {
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    let names = |about: &str| {
+        json!({
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }],
+            "description": about,
+        })
+    };
+    let of = |about: &str, required: &[&str], properties: Value| {
+        json!({
+            "type": "object", "additionalProperties": false, "required": required,
+            "properties": properties, "description": about,
+        })
+    };
+    let column = || text("A column of the table");
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "name": text("How reports call it; else kind and columns"),
+            "severity": { "enum": ["error", "warn"], "description": "warn publishes and says so" },
+            "not_null": names("No row has a null there"),
+            "unique": names("No two rows of the table share these values"),
+            "accepted_values": of(
+                "The column has these values only", &["column", "values"],
+                json!({ "column": column(), "values": { "type": "array", "minItems": 1 } }),
+            ),
+            "range": of(
+                "The column lies within bounds, both included", &["column"],
+                json!({ "column": column(), "min": {}, "max": {} }),
+            ),
+            "regex": of(
+                "The text matches somewhere", &["column", "pattern"],
+                json!({ "column": column(), "pattern": text("^…$ for the whole text") }),
+            ),
+            "row_count": of(
+                "About as many rows as in the window before", &["within"],
+                json!({ "within": { "anyOf": [{ "type": "string" }, { "type": "number" }] } }),
+            ),
+            "freshness": of(
+                "The newest value of the table is no older", &["column", "max_age"],
+                json!({ "column": column(), "max_age": text("2 days, 90 minutes") }),
+            ),
+            "foreign_key": of(
+                "Every value is in the other column", &["column", "references"],
+                json!({ "column": column(), "references": text("namespace.table.column") }),
+            ),
+            "sql": text("A statement that answers no row; {table} is the table as it would be"),
         },
     })
 }
@@ -112,6 +188,14 @@ mod tests {
             (
                 "[[pipeline.a.cleaner]]\nplugin = \"x\"",
                 "/properties/pipeline/additionalProperties/properties/cleaner/items/properties",
+            ),
+            (
+                "[[pipeline.a.check]]\nname = \"x\"",
+                "/properties/pipeline/additionalProperties/properties/check/items/properties",
+            ),
+            (
+                "[pipeline.a.columns.b]\nschema = \"freeze\"",
+                "/properties/pipeline/additionalProperties/properties/columns/additionalProperties/properties",
             ),
         ] {
             let mut listed: Vec<String> =

@@ -55,6 +55,63 @@ pub(crate) fn array(chunk: &Chunk, range: Range<usize>, data_type: &DataType) ->
     to_array(values, null_buffer(valid.as_deref()), data_type)
 }
 
+/// The rows `wanted` of `chunk`, ascending, as an array of `data_type`, which is a type that its values make without a cast.
+///
+/// # Errors
+/// When text passes the offsets of `data_type`, or a row is not there.
+pub(crate) fn rows(chunk: &Chunk, wanted: &[u32], data_type: &DataType) -> PageResult<ArrayRef> {
+    let mut valid: Option<Vec<u8>> = None;
+    let mut whole: Option<Values> = None;
+    let (mut first, mut left, mut done) = (0usize, wanted, 0usize);
+    for segment in &chunk.segments {
+        let end = first + segment.rows;
+        let (here, later) = left.split_at(left.partition_point(|row| (*row as usize) < end));
+        left = later;
+        if !here.is_empty() {
+            // Where the value of each wanted row stands among those that are not null.
+            let (mut places, mut at, mut value) = (Vec::with_capacity(here.len()), 0usize, 0u32);
+            let mut levels = segment.valid.as_ref().map(|_| Vec::with_capacity(here.len()));
+            for row in here.iter().map(|row| *row as usize - first) {
+                match (&segment.valid, &mut levels) {
+                    (Some(valid), Some(levels)) => {
+                        value += count_ones(&valid[at..row]) as u32;
+                        levels.push(valid[row]);
+                        at = row;
+                        if valid[row] == 1 {
+                            places.push(value);
+                        }
+                    }
+                    _ => places.push(row as u32),
+                }
+            }
+            let part = match (&segment.body, &chunk.dictionary) {
+                (Body::Ids(ids), Some(dictionary)) => {
+                    let ids: Vec<u32> = places.iter().map(|place| ids[*place as usize]).collect();
+                    dictionary.picked(&ids)?
+                }
+                (Body::Ids(_), None) => return super::fault::corrupt("ids without a dictionary"),
+                (Body::Plain(values), _) => values.picked(&places)?,
+            };
+            let part = spread(&part, None, levels.as_deref(), 0)?;
+            match (&mut valid, levels) {
+                (None, None) => {}
+                (Some(valid), None) => valid.resize(done + here.len(), 1),
+                (own, Some(levels)) => own.get_or_insert_with(|| vec![1; done]).extend_from_slice(&levels),
+            }
+            done += here.len();
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => whole.append(&part, 0..part.len())?,
+            }
+        }
+        first = end;
+    }
+    if done != wanted.len() {
+        return super::fault::corrupt(format!("{done} of {} rows are there", wanted.len()));
+    }
+    to_array(whole.unwrap_or_else(|| empty_like(chunk)), null_buffer(valid.as_deref()), data_type)
+}
+
 fn empty_like(chunk: &Chunk) -> Values {
     let kind = chunk.dictionary.as_ref().or(chunk.segments.iter().find_map(|segment| match &segment.body {
         Body::Plain(values) => Some(values),

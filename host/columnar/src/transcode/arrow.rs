@@ -13,6 +13,7 @@ use arrow_select::take::take;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, compute_leaves};
 
 use super::codes::{apply, bug, cast_written, count_codes};
+use super::rejects::hand_over;
 use super::{Origin, Outcome, Plan, Transcoder, constant_array};
 use crate::error::{Error, Result};
 use crate::file_writer::{FileLayout, FileWriter};
@@ -202,7 +203,7 @@ impl<'a> Sink<'a> {
             if let Origin::Source(_) = origin {
                 let array = named(&batch, field.name())?;
                 let (array, failures) = cast_named(field.name(), array, field.data_type())?;
-                failed.extend(failures.map(|rows| CastFailure { column: field.name().clone(), rows }));
+                failed.extend(failures.map(|rows| CastFailure { column: field.name().clone(), rows, raw: None }));
                 *column = Some(array);
             }
         }
@@ -217,12 +218,16 @@ impl<'a> Sink<'a> {
                 }
             }
         }
+        let first_row = self.outcome.rows_read;
         self.outcome.rows_read += rows as u64;
         let kept = BooleanBuffer::collect_bool(rows, |row| codes[row] == 0);
         let count = kept.count_set_bits();
         self.outcome.rows_written += count as u64;
         if count < rows {
             count_codes(&codes, &mut self.outcome.rejected);
+            if let Some(sink) = self.run.rejects {
+                hand_over(sink, first_row, &codes, &batch, &failed)?;
+            }
             let mask = BooleanArray::new(kept, None);
             let filter = FilterBuilder::new(&mask).optimize().build();
             for column in columns.iter_mut().flatten() {
@@ -248,6 +253,10 @@ impl<'a> Sink<'a> {
         let mut failed: Vec<&CastFailure> = failed.iter().collect();
         failed.sort_by_key(order);
         for failure in failed {
+            if let Some(step) = self.run.step.filter(|step| step.forgives(&failure.column)) {
+                step.forgiven(&failure.column, failure.rows.count_set_bits() as u64);
+                continue;
+            }
             let code = self.run.cast_code(&failure.column);
             for row in failure.rows.set_indices() {
                 if codes[row] == 0 {

@@ -6,6 +6,7 @@
 mod arrow;
 mod codes;
 pub(crate) mod pages;
+mod rejects;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::mapping::ParquetScan;
 use crate::observer::Observer;
 use crate::output::{Constant, OutputSchema, SinkFactory, WriteOptions, WrittenFile};
 use crate::steps::{BatchSource, RowStep};
+
+pub use rejects::RejectSink;
 
 /// The code of rows whose cast failed, when there is no row logic to give one.
 pub(crate) const CAST_CODE: u16 = 1;
@@ -74,6 +77,8 @@ pub struct Transcoder<'a> {
     pub observer: &'a dyn Observer,
     /// Which path to take.
     pub path: Path,
+    /// Keeps the dropped rows; without it they are counted and gone.
+    pub rejects: Option<&'a dyn RejectSink>,
 }
 
 impl Transcoder<'_> {
@@ -93,7 +98,10 @@ impl Transcoder<'_> {
         let outcome = match rows {
             Rows::Scan(scan) => {
                 let plan = Plan::new(self, scan.schema(), scan.file().name())?;
-                if self.path == Path::Auto && pages_pay(&scan, &plan) && pages::suits(self, &scan, &plan, self.options)
+                if self.path == Path::Auto
+                    && !self.forgives(&plan)
+                    && pages_pay(&scan, &plan)
+                    && pages::suits(self, &scan, &plan, self.options)
                 {
                     pages::run(self, &plan, &scan)?
                 } else {
@@ -112,6 +120,11 @@ impl Transcoder<'_> {
             return Err(Error::Encode { what: "the load".to_owned(), detail });
         }
         Ok(outcome)
+    }
+
+    /// Whether values may become null: pages keep a filler there.
+    fn forgives(&self, plan: &Plan) -> bool {
+        self.step.is_some_and(|step| plan.wanted.iter().any(|column| step.forgives(column)))
     }
 
     /// The code of rows whose value in `column` could not be cast: never 0, which would keep them.
@@ -137,7 +150,7 @@ pub(crate) enum Origin {
 pub(crate) struct Plan {
     /// One for each field of the output.
     pub(crate) origins: Vec<Origin>,
-    /// Source columns that are written or read by the row logic, in source order. A row with several failed casts gets the code of the first.
+    /// Source columns that are written, read by the row logic, or kept with dropped rows, in source order. A row with several failed casts gets the code of the first.
     pub(crate) wanted: Vec<String>,
     pub(crate) layout: FileLayout,
 }
@@ -157,7 +170,8 @@ impl Plan {
             column: column.to_owned(),
             looked_for: vec![column.to_owned()],
         };
-        let mut wanted = vec![false; source.fields().len()];
+        // Whoever keeps the dropped rows wants them whole.
+        let mut wanted = vec![run.rejects.is_some(); source.fields().len()];
         for column in reads {
             let position = source.index_of(column).map_err(|_| missing(column))?;
             wanted[position] = true;

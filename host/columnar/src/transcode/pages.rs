@@ -14,6 +14,7 @@
 mod column;
 mod decode;
 mod encode;
+mod gather;
 mod group;
 mod judge;
 mod queue;

@@ -127,7 +127,8 @@ impl Run {
         path: Path,
     ) -> Result<Self> {
         let sinks = MemorySinks::default();
-        let run = Transcoder { output, options, step, sinks: &sinks, observer: &NoObserver, path };
+        let rejects = None;
+        let run = Transcoder { output, options, step, sinks: &sinks, observer: &NoObserver, path, rejects };
         let outcome = run.run(rows)?;
         Ok(Self { outcome, sinks })
     }
@@ -383,3 +384,6 @@ fn renamed_optional_and_unlisted_columns_are_mapped() {
     let error = ParquetScan::try_new(opened(bytes), Some(&projection)).unwrap_err();
     assert_eq!(error.to_string(), "sample.parquet has no column fee (looked for: fee)");
 }
+
+#[path = "rejects_tests.rs"]
+mod dropped;

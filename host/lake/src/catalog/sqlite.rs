@@ -1,28 +1,27 @@
-//! A catalog in one SQLite file, in the two tables that PyIceberg's `SqlCatalog` and Iceberg's JDBC catalog use.
+//! Catalogs in one SQLite file.
 //!
-//! A commit is a compare-and-swap on `metadata_location` inside one SQL transaction, for any number of tables. Several processes of this
-//! machine may use the file at once: it is in WAL mode, and writers wait for each other.
+//! Several processes of this machine may use the file at once: it is in WAL mode, and writers wait for each other.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use iceberg::io::FileIO;
-use iceberg::spec::TableMetadata;
 use lakehost_pipeline::ports::TableName;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, Sqlite, Transaction};
 
-use super::metadata_cache::{Cached, MetadataCache};
-use super::metadata_text::MetadataText;
-use super::{Base, Catalog, CatalogEntry, Outcome, TableChange, TableState};
+use super::Outcome;
+use super::sql::{Engine, SqlCatalog, Swap};
+use super::statements::{ADD_TYPE, NAMESPACES, TABLES};
 use crate::error::{
     Error, Result, SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_PERM, SQLITE_READONLY, sqlite_code,
 };
 use crate::fail_point::{self, FailPoints};
-use crate::properties::DELETE_AFTER_COMMIT;
 use crate::store::Store;
+
+mod on {
+    super::super::statements::statements!(sqlx::SqlitePool, sqlx::SqliteConnection);
+}
 
 /// So long a writer waits for the one before it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,42 +37,18 @@ pub struct SqliteOptions {
     pub durable: bool,
 }
 
-/// The catalog.
+/// A catalog in a SQLite file.
+pub type SqliteCatalog = SqlCatalog<Sqlite>;
+
+/// An open file.
 #[derive(Debug)]
-pub struct SqliteCatalog {
+pub struct Sqlite {
     pool: SqlitePool,
-    name: String,
     /// For messages.
     shown: String,
     /// Why it was opened for reading only.
     read_only: Option<String>,
-    store: Arc<dyn Store>,
-    io: FileIO,
-    fail_points: FailPoints,
-    cache: MetadataCache,
 }
-
-/// How a compressed metadata file of another writer begins.
-const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-
-const TABLES: &str = "CREATE TABLE IF NOT EXISTS iceberg_tables (
-    catalog_name VARCHAR(255) NOT NULL,
-    table_namespace VARCHAR(255) NOT NULL,
-    table_name VARCHAR(255) NOT NULL,
-    metadata_location VARCHAR(1000),
-    previous_metadata_location VARCHAR(1000),
-    iceberg_type VARCHAR(5),
-    PRIMARY KEY (catalog_name, table_namespace, table_name))";
-
-const NAMESPACES: &str = "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
-    catalog_name VARCHAR(255) NOT NULL,
-    namespace VARCHAR(255) NOT NULL,
-    property_key VARCHAR(255) NOT NULL,
-    property_value VARCHAR(1000) NOT NULL,
-    PRIMARY KEY (catalog_name, namespace, property_key))";
-
-/// Rows that are tables: views of other writers share the SQL table.
-const IS_TABLE: &str = "(iceberg_type = 'TABLE' OR iceberg_type IS NULL) AND metadata_location IS NOT NULL";
 
 impl SqliteCatalog {
     /// Opens the file, makes it and its tables when they are not there. One that cannot be written is opened for reading.
@@ -89,47 +64,36 @@ impl SqliteCatalog {
             .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(BUSY_TIMEOUT)
             .synchronous(if options.durable { SqliteSynchronous::Full } else { SqliteSynchronous::Normal });
-        let with = |pool: SqlitePool, read_only: Option<String>| Self {
-            pool,
-            name: options.name.clone(),
-            shown: shown.clone(),
-            read_only,
-            io: store.file_io(),
-            store: Arc::clone(&store),
-            fail_points: fail_points.clone(),
-            cache: MetadataCache::default(),
-        };
+        let with = |pool: SqlitePool, read_only: Option<String>| Sqlite { pool, shown: shown.clone(), read_only };
         let opened = match SqlitePoolOptions::new().max_connections(4).connect_with(connect).await {
             Ok(pool) => {
-                let catalog = with(pool, None);
-                catalog.prepare().await.map(|()| catalog)
+                let engine = with(pool, None);
+                engine.prepare().await.map(|()| engine)
             }
             Err(source) => Err(Error::Catalog { action: "open", catalog: shown.clone(), source: Box::new(source) }),
         };
-        match opened {
+        let engine = match opened {
+            Ok(engine) => engine,
             Err(error) => match only_readable(&path, &error) {
-                Some(why) => Ok(with(open_to_read(&path).await.ok_or(error)?, Some(why))),
-                None => Err(error),
+                Some(why) => with(open_to_read(&path).await.ok_or(error)?, Some(why)),
+                None => return Err(error),
             },
-            opened => opened,
-        }
+        };
+        Ok(Self::new(engine, &options.name, store, fail_points))
     }
+}
 
+impl Sqlite {
     /// Makes the SQL tables, and brings a file of an older PyIceberg up to date.
     async fn prepare(&self) -> Result<()> {
-        let columns = sqlx::query("SELECT name FROM pragma_table_info('iceberg_tables')")
+        let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info('iceberg_tables')")
             .fetch_all(&self.pool)
             .await
             .map_err(self.failed("read"))?;
-        let has = |name: &str| columns.iter().any(|row| row.try_get::<String, _>(0).is_ok_and(|found| found == name));
-        if has("iceberg_type") {
+        if columns.iter().any(|name| name == "iceberg_type") {
             return Ok(());
         }
-        let statements = if columns.is_empty() {
-            vec![TABLES, NAMESPACES]
-        } else {
-            vec!["ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)", NAMESPACES]
-        };
+        let statements = if columns.is_empty() { [TABLES, NAMESPACES] } else { [ADD_TYPE, NAMESPACES] };
         for statement in statements {
             match sqlx::query(statement).execute(&self.pool).await {
                 // Another process was faster with the same change.
@@ -149,106 +113,44 @@ impl SqliteCatalog {
             _ => Error::Catalog { action, catalog, source: Box::new(source) },
         }
     }
+}
 
-    /// Writes the metadata file of a change; its text, for the next one to build upon. Its folder then holds the manifests too, durably.
-    fn write_metadata(&self, change: &TableChange) -> Result<Option<MetadataText>> {
-        let location = change.metadata_location();
-        let grown = match &change.base {
-            Base::New(_) => None,
-            Base::Existing(state) => self
-                .cache
-                .get(&state.metadata_location)
-                .and_then(|cached| cached.text)
-                .and_then(|text| text.with_snapshot(&state.metadata, &change.metadata)),
-        };
-        let text = match grown {
-            Some(text) => {
-                self.store.put(&location, text.bytes()).map_err(Error::store("write", &location))?;
-                Some(text)
-            }
-            None => {
-                let bytes = serde_json::to_vec(change.metadata.as_ref())
-                    .map_err(|error| Error::Internal(format!("metadata of {} is no JSON: {error}", change.table)))?;
-                self.store.put(&location, &bytes).map_err(Error::store("write", &location))?;
-                MetadataText::parse(bytes)
-            }
-        };
-        let folder = location.rsplit_once('/').map_or("", |(folder, _)| folder);
-        self.store.settle(folder).map_err(Error::store("sync", folder))?;
-        Ok(text)
+#[async_trait]
+impl Engine for Sqlite {
+    fn shown(&self) -> &str {
+        &self.shown
     }
 
-    /// Reads a metadata file.
-    async fn read_metadata(&self, location: &str) -> iceberg::Result<Cached> {
-        let bytes = self.io.new_input(location)?.read().await?;
-        if bytes.starts_with(GZIP_MAGIC) {
-            let metadata = TableMetadata::read_from(&self.io, location).await?;
-            return Ok(Cached { metadata: Arc::new(metadata), text: None });
-        }
-        let metadata: TableMetadata = serde_json::from_slice(&bytes).map_err(|error| {
-            iceberg::Error::new(iceberg::ErrorKind::DataInvalid, format!("{location} is no table metadata"))
-                .with_source(error)
-        })?;
-        let text = MetadataText::parse(bytes.to_vec()).map(Arc::new);
-        Ok(Cached { metadata: Arc::new(metadata), text })
+    fn read_only(&self) -> Option<Error> {
+        let detail = self.read_only.clone()?;
+        Some(Error::ReadOnly { what: place(&self.shown), detail })
     }
 
-    /// `false`: the table is not where the change started.
-    async fn swap(
-        &self,
-        transaction: &mut Transaction<'static, Sqlite>,
-        change: &TableChange,
-    ) -> Result<bool, sqlx::Error> {
-        let location = change.metadata_location();
-        let (namespace, table) = (&change.table.namespace, &change.table.name);
-        let changed = match &change.base {
-            Base::New(_) => {
-                sqlx::query(
-                    "INSERT OR IGNORE INTO iceberg_namespace_properties \
-                     (catalog_name, namespace, property_key, property_value) VALUES (?, ?, 'exists', 'true')",
-                )
-                .bind(&self.name)
-                .bind(namespace)
-                .execute(&mut **transaction)
-                .await?;
-                sqlx::query(
-                    "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, \
-                     previous_metadata_location, iceberg_type) VALUES (?, ?, ?, ?, NULL, 'TABLE') ON CONFLICT DO NOTHING",
-                )
-                .bind(&self.name)
-                .bind(namespace)
-                .bind(table)
-                .bind(&location)
-                .execute(&mut **transaction)
-                .await?
-            }
-            Base::Existing(state) => {
-                sqlx::query(
-                    "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ? \
-                     WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?",
-                )
-                .bind(&location)
-                .bind(&state.metadata_location)
-                .bind(&self.name)
-                .bind(namespace)
-                .bind(table)
-                .bind(&state.metadata_location)
-                .execute(&mut **transaction)
-                .await?
-            }
-        };
-        Ok(changed.rows_affected() == 1)
+    async fn pointer(&self, catalog: &str, table: &TableName) -> Result<Option<String>> {
+        on::pointer(&self.pool, catalog, table).await.map_err(self.failed("read"))
     }
 
-    async fn request(&self, changes: &[TableChange]) -> Result<Outcome> {
+    async fn list(&self, catalog: &str, namespace: Option<&str>) -> Result<Vec<(String, String, String)>> {
+        on::list(&self.pool, catalog, namespace).await.map_err(self.failed("read"))
+    }
+
+    async fn namespaces(&self, catalog: &str) -> Result<Vec<String>> {
+        on::namespaces(&self.pool, catalog).await.map_err(self.failed("read"))
+    }
+
+    async fn add_namespace(&self, catalog: &str, namespace: &str) -> Result<()> {
+        on::add_namespace(&self.pool, catalog, namespace).await.map_err(self.failed("write to"))
+    }
+
+    async fn swap(&self, catalog: &str, swaps: &[Swap<'_>], fail_points: &FailPoints) -> Result<Outcome> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed("write to"))?;
-        for change in changes {
-            if !self.swap(&mut transaction, change).await.map_err(self.failed("write to"))? {
+        for swap in swaps {
+            if !on::swap(&mut transaction, catalog, swap).await.map_err(self.failed("write to"))? {
                 transaction.rollback().await.map_err(self.failed("write to"))?;
                 return Ok(Outcome::Conflict);
             }
         }
-        self.fail_points.pass(fail_point::BEFORE_SQL_COMMIT)?;
+        fail_points.pass(fail_point::BEFORE_SQL_COMMIT)?;
         match transaction.commit().await {
             Ok(()) => {}
             // SQLite says with these two that nothing was written; the dropped transaction rolls back.
@@ -257,161 +159,14 @@ impl SqliteCatalog {
             }
             Err(error) => return Ok(Outcome::Unknown(self.failed("commit to")(error))),
         }
-        Ok(match self.fail_points.pass(fail_point::AFTER_SQL_COMMIT) {
+        Ok(match fail_points.pass(fail_point::AFTER_SQL_COMMIT) {
             Ok(()) => Outcome::Landed,
             Err(error) => Outcome::Unknown(error),
         })
     }
 
-    /// Files that nothing refers to any more; one that stays behind is only a waste of space.
-    fn forget(&self, locations: impl IntoIterator<Item = String>) {
-        for location in locations {
-            if let Err(error) = self.store.delete(&location) {
-                tracing::warn!(file = %location, %error, "an unused metadata file could not be deleted");
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Catalog for SqliteCatalog {
-    async fn load(&self, table: &TableName) -> Result<Option<TableState>> {
-        let statement = format!(
-            "SELECT metadata_location FROM iceberg_tables \
-             WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND {IS_TABLE}"
-        );
-        // A metadata file may be deleted between the two reads when others commit quickly: then the pointer has moved on.
-        let mut last: Option<String> = None;
-        loop {
-            let row: Option<(String,)> = sqlx::query_as(&statement)
-                .bind(&self.name)
-                .bind(&table.namespace)
-                .bind(&table.name)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(self.failed("read"))?;
-            let Some((metadata_location,)) = row else { return Ok(None) };
-            let metadata = match self.cache.get(&metadata_location) {
-                Some(cached) => cached.metadata,
-                None => match self.read_metadata(&metadata_location).await {
-                    Ok(cached) => {
-                        self.cache.put(&metadata_location, cached.clone());
-                        cached.metadata
-                    }
-                    Err(_) if last.as_ref() != Some(&metadata_location) => {
-                        last = Some(metadata_location);
-                        continue;
-                    }
-                    Err(error) => return Err(Error::iceberg("read the metadata of", table)(error)),
-                },
-            };
-            return Ok(Some(TableState { name: table.clone(), metadata, metadata_location }));
-        }
-    }
-
-    async fn list_namespaces(&self) -> Result<Vec<String>> {
-        let rows: Vec<(String,)> = sqlx::query_as(
-            "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = ? \
-             UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = ? ORDER BY 1",
-        )
-        .bind(&self.name)
-        .bind(&self.name)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(self.failed("read"))?;
-        Ok(rows.into_iter().map(|(namespace,)| namespace).collect())
-    }
-
-    async fn list_tables(&self, namespace: Option<&str>) -> Result<Vec<CatalogEntry>> {
-        let statement = format!(
-            "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables \
-             WHERE catalog_name = ? AND (? IS NULL OR table_namespace = ?) AND {IS_TABLE} ORDER BY 1, 2"
-        );
-        let rows: Vec<(String, String, String)> = sqlx::query_as(&statement)
-            .bind(&self.name)
-            .bind(namespace)
-            .bind(namespace)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(self.failed("read"))?;
-        Ok(rows
-            .into_iter()
-            .map(|(namespace, name, metadata_location)| CatalogEntry {
-                table: TableName { namespace, name },
-                metadata_location,
-            })
-            .collect())
-    }
-
-    async fn create_namespace(&self, namespace: &str) -> Result<()> {
-        sqlx::query(
-            "INSERT OR IGNORE INTO iceberg_namespace_properties \
-             (catalog_name, namespace, property_key, property_value) VALUES (?, ?, 'exists', 'true')",
-        )
-        .bind(&self.name)
-        .bind(namespace)
-        .execute(&self.pool)
-        .await
-        .map_err(self.failed("write to"))?;
-        Ok(())
-    }
-
-    fn check_writable(&self) -> Result<()> {
-        match &self.read_only {
-            Some(why) => Err(Error::ReadOnly { what: place(&self.shown), detail: why.clone() }),
-            None => Ok(()),
-        }
-    }
-
-    async fn commit(&self, changes: &[TableChange]) -> Result<Outcome> {
-        self.check_writable()?;
-        if !changes.iter().all(TableChange::holds) {
-            return Ok(Outcome::Conflict);
-        }
-        let mut started = 0;
-        let mut texts = Vec::with_capacity(changes.len());
-        let ended = async {
-            for change in changes {
-                started += 1;
-                texts.push(self.write_metadata(change)?);
-            }
-            self.fail_points.pass(fail_point::METADATA_WRITTEN)?;
-            self.request(changes).await
-        }
-        .await;
-        match &ended {
-            Ok(Outcome::Landed) => {
-                for (change, text) in changes.iter().zip(texts) {
-                    let cached = Cached { metadata: Arc::clone(&change.metadata), text: text.map(Arc::new) };
-                    self.cache.put(&change.metadata_location(), cached);
-                    let deletes = change.metadata.properties().get(DELETE_AFTER_COMMIT);
-                    if deletes.is_some_and(|value| value == "true") {
-                        self.forget(change.expired.iter().cloned());
-                    }
-                }
-            }
-            Ok(Outcome::Unknown(_)) => {}
-            Err(error) if error.is_fail_point() => {}
-            Ok(Outcome::Conflict) | Err(_) => {
-                self.forget(changes.iter().take(started).map(TableChange::metadata_location));
-            }
-        }
-        ended
-    }
-
-    async fn drop_table(&self, state: &TableState) -> Result<bool> {
-        let dropped = sqlx::query(
-            "DELETE FROM iceberg_tables \
-             WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?",
-        )
-        .bind(&self.name)
-        .bind(&state.name.namespace)
-        .bind(&state.name.name)
-        .bind(&state.metadata_location)
-        .execute(&self.pool)
-        .await
-        .map_err(self.failed("write to"))?;
-        Ok(dropped.rows_affected() == 1)
+    async fn drop_table(&self, catalog: &str, table: &TableName, location: &str) -> Result<bool> {
+        on::drop_table(&self.pool, catalog, table, location).await.map_err(self.failed("write to"))
     }
 }
 
@@ -431,7 +186,7 @@ fn only_readable(path: &Path, error: &Error) -> Option<String> {
     match error {
         Error::ReadOnly { detail, .. } => Some(detail.clone()),
         Error::Catalog { source, .. } => {
-            let code = sqlite_code(source);
+            let code = source.downcast_ref().and_then(sqlite_code);
             matches!(code, Some(SQLITE_PERM | SQLITE_READONLY | SQLITE_FULL | SQLITE_CANTOPEN))
                 .then(|| source.to_string())
         }
@@ -479,7 +234,7 @@ fn catalog_path(uri: &str) -> Result<PathBuf> {
             return Err(Error::Setting {
                 what: uri.split("://").next().unwrap_or("").to_owned(),
                 purpose: "a catalog",
-                detail: "only SQLite catalogs are built in so far".to_owned(),
+                detail: "a catalog file is a path or sqlite:///path".to_owned(),
             });
         }
         None => uri,

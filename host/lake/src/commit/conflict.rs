@@ -2,28 +2,28 @@
 
 use std::collections::HashSet;
 
-use iceberg::spec::{ManifestFile, Operation};
+use iceberg::spec::{ManifestFile, Operation, SnapshotRef};
 use lakehost_pipeline::ports::TableName;
 
+use super::action::Removal;
 use super::manifests::{Manifests, is_live};
-use super::snapshot::Removal;
 use crate::catalog::TableState;
 use crate::error::{Error, Result};
 
-/// Whether the files that `removal` names are others at `head` than they were at `base`.
+/// Whether the files that `removal` names are others at `head` than they were in the snapshot `base`.
 ///
 /// A compaction between the two is no change: it moves rows to other files. Neither is any commit to other windows.
 pub async fn changed(
     table: &TableName,
     manifests: &Manifests,
     removal: &Removal,
-    base: Option<&TableState>,
+    base: Option<&SnapshotRef>,
     head: &TableState,
 ) -> Result<bool> {
     if *removal == Removal::Nothing {
         return Ok(false);
     }
-    let base_id = base.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id());
+    let base_id = base.map(|snapshot| snapshot.snapshot_id());
     let head_id = head.main().map(|snapshot| snapshot.snapshot_id());
     if base_id == head_id {
         return Ok(false);
@@ -40,10 +40,7 @@ pub async fn changed(
     if reached && only_compactions {
         return Ok(false);
     }
-    let before = match base {
-        Some(base) => manifests.list(&base.metadata, base.main()).await?,
-        None => Vec::new(),
-    };
+    let before = manifests.list(&head.metadata, base).await?;
     let after = manifests.list(&head.metadata, head.main()).await?;
     // Manifests that both have hold the same files, and need not be read.
     let paths = |list: &[ManifestFile]| -> HashSet<String> {
@@ -52,9 +49,18 @@ pub async fn changed(
     let (known_before, known_after) = (paths(&before), paths(&after));
     let only_before = before.into_iter().filter(|manifest| !known_after.contains(&manifest.manifest_path));
     let only_after = after.into_iter().filter(|manifest| !known_before.contains(&manifest.manifest_path));
-    let old = files(table, manifests, removal, base, only_before).await?;
-    let new = files(table, manifests, removal, Some(head), only_after).await?;
+    let old = files(table, manifests, removal, head, only_before).await?;
+    let new = files(table, manifests, removal, head, only_after).await?;
     Ok(old != new)
+}
+
+/// Whether a table has files that `removal` names.
+pub async fn any(table: &TableName, manifests: &Manifests, removal: &Removal, state: &TableState) -> Result<bool> {
+    if *removal == Removal::Nothing {
+        return Ok(false);
+    }
+    let list = manifests.list(&state.metadata, state.main()).await?;
+    Ok(!files(table, manifests, removal, state, list.into_iter()).await?.is_empty())
 }
 
 /// The paths of the live files that `removal` names in these manifests.
@@ -62,11 +68,10 @@ async fn files(
     table: &TableName,
     manifests: &Manifests,
     removal: &Removal,
-    state: Option<&TableState>,
+    state: &TableState,
     list: impl Iterator<Item = ManifestFile>,
 ) -> Result<HashSet<String>> {
     let mut paths = HashSet::new();
-    let Some(state) = state else { return Ok(paths) };
     for manifest in list.filter(is_live) {
         let spec = state.metadata.partition_spec_by_id(manifest.partition_spec_id).ok_or_else(|| Error::Damaged {
             table: table.to_string(),
@@ -83,6 +88,7 @@ async fn files(
                 Removal::Nothing => false,
                 Removal::Everything => true,
                 Removal::Window(window) => window.holds(table, entry.data_file(), spec)?,
+                Removal::Files(files) => files.contains(entry.file_path()),
             };
             if counts {
                 paths.insert(entry.file_path().to_owned());

@@ -1,273 +1,325 @@
 //! Exactly once: one request at a time, and a look at the table after each.
 //!
-//! The snapshot id is chosen before the first request and is the same in all of them, so "did we land?" has one answer: whether the table's
-//! metadata lists it. A request whose answer is lost is sent again only while the table is where it was; once the table has moved without us
-//! the old request can no longer land, its manifests are deleted, and the snapshot is built anew on the new head, unless somebody changed
-//! what we replace.
+//! The snapshot id is chosen before the first request and is the same in all of them, so "did we land?" has one answer, which
+//! [`landed`](super::landed()) gives. A request whose answer is lost is sent again only while the table is where it was; once the table has
+//! moved without us the change is worked out anew on the new head, unless somebody changed what it was about.
+//!
+//! A request of unknown outcome may still arrive, and if somebody rolls the table back meanwhile, land. So its files are never deleted here:
+//! they are in the table or orphans.
 
 use std::time::Duration;
 
-use iceberg::TableRequirement;
-use iceberg::spec::MAIN_BRANCH;
-use lakehost_pipeline::ports::{CommitRequest, Target};
+use lakehost_pipeline::ports::TableName;
 
-use super::conflict;
+use super::action::{Action, On, Step};
+use super::build::{Built, build};
+use super::landed::Verdict;
 use super::manifests::Manifests;
-use super::snapshot::{Attempt, Removal, Written, data_files};
-use super::summary::LoadSummary;
-use crate::catalog::{Base, Outcome, TableChange, TableState};
+use crate::catalog::{Outcome, TableChange, TableState};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::fail_point;
 use crate::location::metadata_id;
-use crate::plan::Plan;
-use crate::properties;
 
 /// Requests of one commit, at most.
 pub const REQUESTS: u32 = 40;
 
-/// How a commit ended well.
+/// How a commit to one table ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landing {
-    Landed {
-        requests: u32,
-    },
-    /// Somebody else committed the same load; our files are superfluous.
-    AlreadyLoaded {
-        snapshot_id: i64,
-    },
+    /// It is in the table.
+    Landed { requests: u32, snapshot_id: Option<i64> },
+    /// Somebody else committed the same; our files are superfluous.
+    AlreadyLoaded { snapshot_id: i64 },
+    /// There was nothing to do.
+    Nothing,
 }
 
-/// One commit of a load.
-pub struct Commit<'a> {
-    pub core: &'a Core,
-    pub target: &'a Target,
-    /// Made when the load began; the files were written for it.
-    pub plan: &'a Plan,
-    pub request: &'a CommitRequest,
-    pub snapshot_id: i64,
+/// How a commit ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// One landing for each action. After [`Error::OutcomeUnknown`] nobody knows; after any other error nothing of ours is in a table, but
+    /// for tables of a catalog that cannot move several at once.
+    pub result: Result<Vec<Landing>>,
+    /// A request's answer was lost and it did not land so far: its files must stay.
+    pub stray: bool,
 }
 
-impl Commit<'_> {
-    /// Commits. After [`Error::OutcomeUnknown`] every file must be kept; after any other error nothing of ours is in the table.
-    pub async fn run(&self) -> Result<Landing> {
-        let manifests = Manifests::new(self.core.io.clone());
-        let load = LoadSummary::new(self.request, self.target.window.as_ref());
-        let mut requests = 0;
-        let mut attempt = 0;
-        let mut head = self.core.catalog.load(&self.target.table).await?;
-        loop {
-            if let Some(snapshot_id) = head.as_ref().and_then(|head| self.already_loaded(head)) {
-                return Ok(Landing::AlreadyLoaded { snapshot_id });
-            }
-            let plan = self.plan_on(&manifests, head.clone()).await?;
-            attempt += 1;
-            let (change, written) = self.prepare(&manifests, &load, &plan, attempt).await?;
-            match self.send(change, &head, &mut requests).await {
-                Ok(Sent::Landed) => return Ok(Landing::Landed { requests }),
-                Ok(Sent::Overtaken(now)) => {
-                    self.core.forget(written);
-                    head = now;
-                    if requests >= REQUESTS {
-                        return Err(Error::Busy { table: self.target.table.clone(), attempts: requests });
-                    }
-                    pause(requests).await;
-                }
-                Err(error) => {
-                    if !keeps_files(&error) {
-                        self.core.forget(written);
-                    }
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    /// The snapshot of our very load, when another run committed it.
-    fn already_loaded(&self, head: &TableState) -> Option<i64> {
-        let (load_id, snapshot_id) = properties::loaded(head.metadata.properties(), self.window_key())?;
-        let counts = head.metadata.snapshot_by_id(snapshot_id).is_none() || head.is_on_main(snapshot_id);
-        (load_id == self.request.load_id && counts).then_some(snapshot_id)
-    }
-
-    fn window_key(&self) -> &str {
-        self.target.window.as_ref().map_or(properties::WHOLE, |window| window.key())
-    }
-
-    /// The load's plan on the table as it is now.
-    async fn plan_on(&self, manifests: &Manifests, head: Option<TableState>) -> Result<Plan> {
-        let base = self.plan.state();
-        let moved = match (base, &head) {
-            (None, None) => false,
-            (Some(base), Some(head)) => base.metadata_location != head.metadata_location,
-            _ => true,
-        };
-        if !moved {
-            return Ok(self.plan.clone());
-        }
-        let table = &self.target.table;
-        let Some(head) = head else {
-            return Err(Error::TableShape {
-                table: table.clone(),
-                detail: "was dropped while the load was under way".to_owned(),
-                hint: Some("run the same command again to make it anew".to_owned()),
-            });
-        };
-        let plan = Plan::new(self.target, Some(head.clone()), self.plan.location())?;
-        self.plan.carries_over(&plan, table)?;
-        if conflict::changed(table, manifests, &plan.removal, base, &head).await? {
-            return Err(Error::Conflict {
-                table: table.clone(),
-                what: match (&plan.removal, &self.target.window) {
-                    (Removal::Window(_), Some(window)) => format!("window {window}"),
-                    _ => "the table".to_owned(),
-                },
-                found: head.main().map(|snapshot| snapshot.snapshot_id()),
-                expected: base.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id()),
-            });
-        }
-        Ok(plan)
-    }
-
-    /// Writes the manifests of an attempt and builds its request.
-    async fn prepare(
-        &self,
-        manifests: &Manifests,
-        load: &LoadSummary,
-        plan: &Plan,
-        number: u32,
-    ) -> Result<(TableChange, Written)> {
-        let table = &self.target.table;
-        self.core.fail_points.pass(fail_point::BEFORE_MANIFESTS)?;
-        let added = data_files(table, &plan.metadata, plan.window.as_ref(), &self.request.files)?;
-        let attempt = Attempt {
-            table,
-            store: self.core.store.as_ref(),
-            manifests,
-            metadata: &plan.metadata,
-            parent: plan.state().and_then(TableState::main),
-            run_id: &self.request.run_id,
-            number,
-            snapshot_id: self.snapshot_id,
-            removal: &plan.removal,
-            added: &added,
-            load,
-            // A clock that was set back must not make the history run backwards.
-            timestamp_ms: (self.core.clock)().max(plan.state().map_or(0, |state| state.metadata.last_updated_ms())),
-        };
-        let (snapshot, written) = attempt.write().await;
-        let ready = snapshot.and_then(|snapshot| {
-            self.core.fail_points.pass(fail_point::BEFORE_REQUEST)?;
-            let (set, removed) = self.loaded(plan);
-            TableChange::build(table, plan.base.clone(), requirements(plan), uuid::Uuid::nil(), |mut builder| {
-                if let Some(spec) = &plan.new_spec {
-                    builder = builder.add_default_partition_spec(spec.clone())?;
-                }
-                builder.set_branch_snapshot(snapshot, MAIN_BRANCH)?.set_properties(set)?.remove_properties(&removed)
-            })
-        });
-        match ready {
-            Ok(change) => Ok((change, written)),
-            Err(error) => {
-                if !keeps_files(&error) {
-                    self.core.forget(written);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// The property of this load, and those that go with it.
-    fn loaded(&self, plan: &Plan) -> (std::collections::HashMap<String, String>, Vec<String>) {
-        let present = plan.metadata.properties();
-        let (set, mut removed) =
-            properties::record_loaded(present, self.window_key(), &self.request.load_id, self.snapshot_id);
-        if plan.removal == Removal::Everything {
-            // No other window is loaded any more.
-            removed = present
-                .keys()
-                .filter(|key| key.starts_with(properties::LOADED) && !set.contains_key(*key))
-                .cloned()
-                .collect();
-        }
-        (set, removed)
-    }
-
-    /// Sends one request, again while its outcome is open and the table is where it was.
-    async fn send(&self, mut change: TableChange, head: &Option<TableState>, requests: &mut u32) -> Result<Sent> {
-        let table = &self.target.table;
-        let mut stray = Vec::new();
-        loop {
-            *requests += 1;
-            change.metadata_id = metadata_id(self.snapshot_id, *requests);
-            let answer = self.core.catalog.commit(std::slice::from_ref(&change)).await;
-            if let Err(error) = &answer
-                && error.is_fail_point()
-            {
-                return answer.map(|_| Sent::Landed);
-            }
-            if matches!(answer, Ok(Outcome::Unknown(_))) {
-                stray.push(change.metadata_location());
-            }
-            let now = self.core.catalog.load(table).await.map_err(|error| self.unknown(format!("{error}")))?;
-            if now.as_ref().is_some_and(|now| now.metadata.snapshot_by_id(self.snapshot_id).is_some()) {
-                return Ok(Sent::Landed);
-            }
-            let location = |state: &Option<TableState>| state.as_ref().map(|state| state.metadata_location.clone());
-            if location(&now) != location(head) {
-                // The table moved on without us, so none of our requests can land any more.
-                self.core.forget(stray);
-                return Ok(Sent::Overtaken(now));
-            }
-            match answer {
-                Err(error) if stray.is_empty() => return Err(error),
-                Ok(Outcome::Unknown(error)) | Err(error) if *requests >= REQUESTS => {
-                    return Err(self.unknown(error.to_string()));
-                }
-                _ if *requests >= REQUESTS => {
-                    return Err(Error::Busy { table: table.clone(), attempts: *requests });
-                }
-                Ok(Outcome::Landed) => {
-                    // The catalog said yes, and the table says no: nothing may be deleted on such ground.
-                    return Err(
-                        self.unknown("the catalog confirmed the commit, but the table does not show it".to_owned())
-                    );
-                }
-                Ok(Outcome::Conflict | Outcome::Unknown(_)) | Err(_) => pause(*requests).await,
-            }
-        }
-    }
-
-    fn unknown(&self, detail: String) -> Error {
-        Error::OutcomeUnknown { table: self.target.table.clone(), run_id: self.request.run_id.clone(), detail }
-    }
-}
-
-/// What is certain after a request and a look at the table.
-enum Sent {
-    Landed,
-    /// The table is another than the request was made for, and ours is not in it.
-    Overtaken(Option<TableState>),
-}
-
-/// What must hold for the request to land.
-fn requirements(plan: &Plan) -> Vec<TableRequirement> {
-    match &plan.base {
-        Base::New(_) => vec![TableRequirement::NotExist],
-        Base::Existing(state) => vec![
-            TableRequirement::UuidMatch { uuid: state.metadata.uuid() },
-            TableRequirement::RefSnapshotIdMatch {
-                r#ref: MAIN_BRANCH.to_owned(),
-                snapshot_id: state.main().map(|snapshot| snapshot.snapshot_id()),
-            },
-            TableRequirement::DefaultSpecIdMatch { default_spec_id: state.metadata.default_partition_spec_id() },
-        ],
+impl Ended {
+    /// Whether files of the commit must be left where they are though it did not land.
+    #[must_use]
+    pub fn keeps_files(&self) -> bool {
+        self.stray || self.result.as_ref().is_err_and(keeps_files)
     }
 }
 
 /// Files may be deleted only when the commit certainly did not land.
 pub fn keeps_files(error: &Error) -> bool {
     matches!(error, Error::OutcomeUnknown { .. }) || error.is_fail_point()
+}
+
+/// Commits what the actions want, all in one request where the catalog can, else the first one last. When the first has nothing to do, so
+/// have the others: they only go with it. `snapshot_ids` are those of their snapshots.
+pub async fn land(core: &Core, actions: &[&dyn Action], run_id: &str, snapshot_ids: &[i64]) -> Ended {
+    let parts: Vec<Part<'_>> =
+        actions.iter().zip(snapshot_ids).map(|(action, id)| Part { action: *action, snapshot_id: *id }).collect();
+    let mut deed = Deed { core, run_id, manifests: Manifests::new(core.io.clone()), stray: false };
+    let result = deed.run(&parts).await;
+    Ended { result, stray: deed.stray }
+}
+
+/// An action with the id of its snapshot.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    action: &'a dyn Action,
+    snapshot_id: i64,
+}
+
+impl Part<'_> {
+    fn table(&self) -> &TableName {
+        self.action.table()
+    }
+}
+
+struct Deed<'a> {
+    core: &'a Core,
+    run_id: &'a str,
+    manifests: Manifests,
+    stray: bool,
+}
+
+type Heads = Vec<Option<TableState>>;
+
+impl Deed<'_> {
+    async fn run(&mut self, parts: &[Part<'_>]) -> Result<Vec<Landing>> {
+        if parts.len() < 2 || self.core.catalog.can().many_tables {
+            return self.group(parts).await;
+        }
+        // Readers go by the first table, so it comes last; but first of all it is asked whether anything is to do.
+        let (Some(lead), heads) = (parts.first(), self.heads(parts).await?) else { return Ok(Vec::new()) };
+        let head = heads.first().and_then(Option::as_ref);
+        if let Step::Nothing { snapshot_id } = lead.action.prepare(&self.on(lead, head, head, 0)).await? {
+            return Ok(nothing(parts, snapshot_id));
+        }
+        let mut landings = Vec::new();
+        for part in parts.iter().rev() {
+            landings.extend(self.group(std::slice::from_ref(part)).await?);
+        }
+        landings.reverse();
+        Ok(landings)
+    }
+
+    /// Commits some actions in one request.
+    async fn group(&mut self, parts: &[Part<'_>]) -> Result<Vec<Landing>> {
+        let bases = self.heads(parts).await?;
+        let mut heads = bases.clone();
+        let mut requests = 0;
+        for attempt in 1.. {
+            let mut landings = vec![Landing::Nothing; parts.len()];
+            let mut sent = Vec::new();
+            match self.prepare(parts, &bases, &heads, attempt, &mut sent).await {
+                Ok(Some(snapshot_id)) => return Ok(nothing(parts, snapshot_id)),
+                Ok(None) => {}
+                Err(error) => {
+                    if !keeps_files(&error) {
+                        self.forget(sent);
+                    }
+                    return Err(error);
+                }
+            }
+            if sent.is_empty() {
+                return Ok(landings);
+            }
+            let mut lost = false;
+            let ended = self.send(parts, &mut sent, &heads, &mut requests, &mut lost).await;
+            self.stray |= lost && !matches!(ended, Ok(Sent::Landed));
+            if !lost && !matches!(&ended, Ok(Sent::Landed)) && !ended.as_ref().is_err_and(keeps_files) {
+                self.forget(std::mem::take(&mut sent));
+            }
+            match ended? {
+                Sent::Landed => {
+                    for (number, built) in &sent {
+                        if let (Some(landing), Some(part)) = (landings.get_mut(*number), parts.get(*number)) {
+                            let snapshot_id = built.brings_snapshot.then_some(part.snapshot_id);
+                            *landing = Landing::Landed { requests, snapshot_id };
+                        }
+                    }
+                    return Ok(landings);
+                }
+                Sent::Overtaken(now) => heads = now,
+            }
+            if requests >= REQUESTS {
+                break;
+            }
+            pause(requests).await;
+        }
+        Err(self.busy(parts, requests))
+    }
+
+    /// Asks every action and builds its request into `built`. `Some`: there is nothing to do.
+    async fn prepare(
+        &self,
+        parts: &[Part<'_>],
+        bases: &Heads,
+        heads: &Heads,
+        attempt: u32,
+        sent: &mut Vec<(usize, Built)>,
+    ) -> Result<Option<Option<i64>>> {
+        for (number, part) in parts.iter().enumerate() {
+            let base = bases.get(number).and_then(Option::as_ref);
+            let head = heads.get(number).and_then(Option::as_ref);
+            let on = self.on(part, base, head, attempt);
+            match part.action.prepare(&on).await? {
+                Step::Nothing { snapshot_id } if number == 0 => return Ok(Some(snapshot_id)),
+                Step::Nothing { .. } => {}
+                Step::Change(delta) => sent.push((number, build(&on, part.table(), *delta).await?)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn on<'b>(
+        &'b self,
+        part: &Part<'_>,
+        base: Option<&'b TableState>,
+        head: Option<&'b TableState>,
+        attempt: u32,
+    ) -> On<'b> {
+        On {
+            core: self.core,
+            manifests: &self.manifests,
+            base,
+            head,
+            attempt,
+            snapshot_id: part.snapshot_id,
+            run_id: self.run_id,
+        }
+    }
+
+    async fn heads(&self, parts: &[Part<'_>]) -> Result<Heads> {
+        let mut heads = Vec::with_capacity(parts.len());
+        for part in parts {
+            heads.push(self.core.catalog.load(part.table()).await?);
+        }
+        Ok(heads)
+    }
+
+    /// Sends one request, again while its outcome is open and the tables are where they were. `lost`: some answer did not come.
+    async fn send(
+        &self,
+        parts: &[Part<'_>],
+        sent: &mut [(usize, Built)],
+        heads: &Heads,
+        requests: &mut u32,
+        lost: &mut bool,
+    ) -> Result<Sent> {
+        loop {
+            *requests += 1;
+            for (number, built) in sent.iter_mut() {
+                let id = parts.get(*number).map_or(0, |part| part.snapshot_id);
+                built.change.metadata_id = metadata_id(id, *requests);
+            }
+            let changes: Vec<TableChange> = sent.iter().map(|(_, built)| built.change.clone()).collect();
+            let answer = match self.core.catalog.commit(&changes).await {
+                Err(error) if error.is_fail_point() => return Err(error),
+                answer => answer,
+            };
+            *lost |= matches!(answer, Ok(Outcome::Unknown(_)));
+            let unknown = |detail: String| self.unknown(parts, detail);
+            let now = self.heads(parts).await.map_err(|error| unknown(error.to_string()))?;
+            let verdict = self.verdict(parts, sent, heads, &now).await.map_err(|error| unknown(error.to_string()))?;
+            let moved = !same(heads, &now);
+            match (verdict, answer) {
+                (Verdict::Yes, _) | (Verdict::Unsure, Ok(Outcome::Landed)) => return Ok(Sent::Landed),
+                // The catalog said yes, and the table says no: nothing may be deleted on such ground.
+                (Verdict::No, Ok(Outcome::Landed)) if !moved || now.iter().all(Option::is_some) => {
+                    *lost = true;
+                    return Err(unknown("the catalog confirmed the commit, but the table does not show it".to_owned()));
+                }
+                (Verdict::Unsure, answer) if *lost => {
+                    let detail = "snapshots have gone since, and nothing that is left tells".to_owned();
+                    return Err(unknown(match answer {
+                        Ok(Outcome::Unknown(error)) | Err(error) => format!("{error}; {detail}"),
+                        Ok(_) => detail,
+                    }));
+                }
+                (_, _) if moved => return Ok(Sent::Overtaken(now)),
+                (_, Err(error)) if !*lost => return Err(error),
+                (_, Ok(Outcome::Unknown(error)) | Err(error)) if *requests >= REQUESTS => {
+                    return Err(unknown(error.to_string()));
+                }
+                _ if *requests >= REQUESTS => return Err(self.busy(parts, *requests)),
+                _ => pause(*requests).await,
+            }
+        }
+    }
+
+    /// Whether a request for these tables, which takes effect on all or none, is in them.
+    async fn verdict(
+        &self,
+        parts: &[Part<'_>],
+        sent: &[(usize, Built)],
+        heads: &Heads,
+        now: &Heads,
+    ) -> Result<Verdict> {
+        let mut verdict = Verdict::No;
+        if same(heads, now) {
+            return Ok(verdict);
+        }
+        for (number, built) in sent {
+            let (Some(part), Some(Some(state))) = (parts.get(*number), now.get(*number)) else { continue };
+            match built.is_in(&self.manifests, state, part.snapshot_id).await? {
+                Verdict::Yes => return Ok(Verdict::Yes),
+                Verdict::Unsure => verdict = Verdict::Unsure,
+                Verdict::No => {}
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn forget(&self, sent: Vec<(usize, Built)>) {
+        self.core.forget(sent.into_iter().flat_map(|(_, built)| built.scratch));
+    }
+
+    fn unknown(&self, parts: &[Part<'_>], detail: String) -> Error {
+        Error::OutcomeUnknown { table: lead(parts), run_id: self.run_id.to_owned(), detail }
+    }
+
+    fn busy(&self, parts: &[Part<'_>], attempts: u32) -> Error {
+        Error::Busy { table: lead(parts), attempts }
+    }
+}
+
+/// The table that messages are about.
+fn lead(parts: &[Part<'_>]) -> TableName {
+    parts
+        .first()
+        .map_or_else(|| TableName { namespace: String::new(), name: String::new() }, |part| part.table().clone())
+}
+
+/// The first action has nothing to do, so nothing is done.
+fn nothing(parts: &[Part<'_>], snapshot_id: Option<i64>) -> Vec<Landing> {
+    let mut landings = vec![Landing::Nothing; parts.len()];
+    if let (Some(first), Some(part), Some(snapshot_id)) = (landings.first_mut(), parts.first(), snapshot_id) {
+        *first = if snapshot_id == part.snapshot_id {
+            Landing::Landed { requests: 0, snapshot_id: Some(snapshot_id) }
+        } else {
+            Landing::AlreadyLoaded { snapshot_id }
+        };
+    }
+    landings
+}
+
+/// Whether every table is where it was.
+fn same(before: &Heads, now: &Heads) -> bool {
+    let versions = |heads: &Heads| heads.iter().map(|head| head.as_ref().map(TableState::version)).collect::<Vec<_>>();
+    versions(before) == versions(now)
+}
+
+/// What is certain after a request and a look at the tables.
+enum Sent {
+    Landed,
+    /// Some table is another than the request was made for, and ours is not in it.
+    Overtaken(Heads),
 }
 
 /// Longer and longer, and never two writers in step.

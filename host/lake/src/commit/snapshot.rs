@@ -1,12 +1,16 @@
 //! One attempt at a snapshot: the manifests, the manifest list and what the summary says of them.
 
+use std::collections::{BTreeMap, HashSet};
+
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestFile, PartitionSpecRef, Snapshot, SnapshotRef, Struct, TableMetadata,
+    DataContentType, DataFile, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestWriter, PartitionSpecRef,
+    Snapshot, SnapshotRef, Struct, TableMetadata,
 };
 use lakehost_pipeline::ports::TableName;
 
+use super::action::{Added, NewSnapshot, Removal};
 use super::manifests::{ManifestFolder, Manifests, is_live, live_files};
-use super::summary::{Changes, LoadSummary};
+use super::summary::Changes;
 use crate::error::{Error, Result};
 use crate::layout::WindowValue;
 use crate::location::manifest_prefix;
@@ -16,15 +20,8 @@ use crate::store::Store;
 const MANIFEST_LIMIT: usize = 100;
 /// A merged manifest lists at most so many files: what one commit reads and writes anew stays small, however large the table.
 const MERGE_FILES: u64 = 128;
-
-/// Which files of the table a snapshot removes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Removal {
-    Nothing,
-    /// Those of one window, whatever spec they were written under.
-    Window(WindowValue),
-    Everything,
-}
+/// Where all manifests are written anew, each lists so many files.
+const REGROUP_FILES: usize = 2_048;
 
 /// What one attempt starts from and what it adds.
 pub struct Attempt<'a> {
@@ -37,9 +34,7 @@ pub struct Attempt<'a> {
     pub run_id: &'a str,
     pub number: u32,
     pub snapshot_id: i64,
-    pub removal: &'a Removal,
-    pub added: &'a [DataFile],
-    pub load: &'a LoadSummary,
+    pub new: &'a NewSnapshot,
     pub timestamp_ms: i64,
 }
 
@@ -57,26 +52,37 @@ impl Attempt<'_> {
 
     async fn snapshot(&self, folder: &mut ManifestFolder<'_>) -> Result<Snapshot> {
         let mut changes = Changes::default();
-        let mut made = Vec::new();
-        if let Some(manifest) = self.write_added(folder, &mut changes).await? {
-            made.push(manifest);
-        }
+        let mut made = self.write_added(folder, &mut changes).await?;
         let mut kept = Vec::new();
+        let mut missing = match &self.new.removal {
+            Removal::Files(files) => files.clone(),
+            _ => HashSet::new(),
+        };
         for manifest in self.manifests.list(self.metadata, self.parent).await? {
             // What only lists deletions of earlier snapshots is theirs alone.
             if !is_live(&manifest) {
                 continue;
             }
-            match self.without_removed(folder, &manifest, &mut changes).await? {
+            match self.without_removed(folder, &manifest, &mut changes, &mut missing).await? {
                 Some(rewritten) => made.push(rewritten),
                 None => kept.push(manifest),
             }
         }
-        if made.len() + kept.len() > MANIFEST_LIMIT {
+        if let Some(file) = missing.into_iter().min() {
+            return Err(Error::shape(self.table, format!("no longer has the file {file}")));
+        }
+        if self.new.regroup {
+            kept = self.regroup(folder, kept).await?;
+        } else if made.len() + kept.len() > MANIFEST_LIMIT {
             kept = self.merge(folder, kept).await?;
         }
         let all: Vec<ManifestFile> = made.into_iter().chain(kept).collect();
-        let summary = changes.summary(self.parent.map(|parent| parent.summary()), &all, self.load);
+        let summary = changes.summary(
+            self.parent.map(|parent| parent.summary()),
+            &all,
+            self.new.operation.clone(),
+            &self.new.summary,
+        );
         let parent_id = self.parent.map(|parent| parent.snapshot_id());
         let sequence_number = self.metadata.next_sequence_number();
         let list = folder.list(all, parent_id, sequence_number).await?;
@@ -91,22 +97,29 @@ impl Attempt<'_> {
             .build())
     }
 
-    async fn write_added(
-        &self,
-        folder: &mut ManifestFolder<'_>,
-        changes: &mut Changes,
-    ) -> Result<Option<ManifestFile>> {
-        if self.added.is_empty() {
-            return Ok(None);
+    /// One manifest for each partition spec and kind of the added files.
+    async fn write_added(&self, folder: &mut ManifestFolder<'_>, changes: &mut Changes) -> Result<Vec<ManifestFile>> {
+        let mut groups: BTreeMap<(i32, bool), Vec<&Added>> = BTreeMap::new();
+        for added in &self.new.added {
+            let spec_id = added.spec_id.unwrap_or_else(|| self.metadata.default_partition_spec_id());
+            let is_data = added.file.content_type() == DataContentType::Data;
+            groups.entry((spec_id, !is_data)).or_default().push(added);
         }
-        let spec = self.metadata.default_partition_spec();
-        let mut writer = folder.writer(ManifestContentType::Data, self.metadata.current_schema(), spec)?;
-        for file in self.added {
-            changes.add(spec.spec_id(), file);
-            // No sequence number: the entry takes that of its snapshot.
-            writer.add_file(file.clone(), -1).map_err(Error::iceberg("add a file to", self.table))?;
+        let mut made = Vec::new();
+        for ((spec_id, is_deletes), group) in groups {
+            let spec = self.metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
+                Error::Internal(format!("{} has no partition spec {spec_id} for new files", self.table))
+            })?;
+            let content = if is_deletes { ManifestContentType::Deletes } else { ManifestContentType::Data };
+            let mut writer = folder.writer(content, self.metadata.current_schema(), spec)?;
+            for added in group {
+                changes.add(spec_id, &added.file);
+                // No sequence number: the entry takes that of its snapshot.
+                writer.add_file(added.file.clone(), -1).map_err(Error::iceberg("add a file to", self.table))?;
+            }
+            made.push(folder.finish(writer).await?);
         }
-        folder.finish(writer).await.map(Some)
+        Ok(made)
     }
 
     fn spec(&self, manifest: &ManifestFile) -> Result<&PartitionSpecRef> {
@@ -123,18 +136,21 @@ impl Attempt<'_> {
         folder: &mut ManifestFolder<'_>,
         manifest: &ManifestFile,
         changes: &mut Changes,
+        missing: &mut HashSet<String>,
     ) -> Result<Option<ManifestFile>> {
         let spec = self.spec(manifest)?;
-        let removed = |file: &DataFile| match self.removal {
+        match &self.new.removal {
+            Removal::Nothing => return Ok(None),
+            Removal::Window(window) if !window.may_be_in(manifest, spec) => return Ok(None),
+            Removal::Files(_) if missing.is_empty() => return Ok(None),
+            Removal::Window(_) | Removal::Everything | Removal::Files(_) => {}
+        }
+        let mut removed = |file: &DataFile| match &self.new.removal {
             Removal::Nothing => Ok(false),
             Removal::Everything => Ok(true),
             Removal::Window(window) => window.holds(self.table, file, spec),
+            Removal::Files(_) => Ok(missing.remove(file.file_path())),
         };
-        match self.removal {
-            Removal::Nothing => return Ok(None),
-            Removal::Window(window) if !window.may_be_in(manifest, spec) => return Ok(None),
-            Removal::Window(_) | Removal::Everything => {}
-        }
         let entries = self.manifests.load(manifest).await?;
         let mut live = Vec::new();
         let mut any = false;
@@ -151,15 +167,12 @@ impl Attempt<'_> {
         let schema = if self.binds(spec) { self.metadata.current_schema() } else { &entries.metadata().schema };
         let mut writer = folder.writer(manifest.content, schema, spec)?;
         for (entry, gone) in live {
-            let sequence_number = entry.sequence_number().unwrap_or(0);
-            let file_sequence_number = entry.file_sequence_number.or(Some(sequence_number));
-            let file = entry.data_file().clone();
             if gone {
-                changes.remove(spec.spec_id(), &file);
-                writer.add_delete_file(file, sequence_number, file_sequence_number).map_err(wrong)?;
+                let (sequence, file_sequence) = self.sequences(manifest, entry)?;
+                changes.remove(spec.spec_id(), entry.data_file());
+                writer.add_delete_file(entry.data_file().clone(), sequence, file_sequence).map_err(wrong)?;
             } else {
-                let snapshot_id = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
-                writer.add_existing_file(file, snapshot_id, sequence_number, file_sequence_number).map_err(wrong)?;
+                self.carry_over(&mut writer, manifest, entry)?;
             }
         }
         folder.finish(writer).await.map(Some)
@@ -185,21 +198,66 @@ impl Attempt<'_> {
         let merged: Vec<ManifestFile> = candidates.drain(group).collect();
         rest.extend(candidates);
         let Some(first) = merged.first() else { return Ok(rest) };
-        let wrong = |error| Error::iceberg("merge manifests of", self.table)(error);
         let mut writer = folder.writer(ManifestContentType::Data, self.metadata.current_schema(), self.spec(first)?)?;
         for manifest in &merged {
             let entries = self.manifests.load(manifest).await?;
             for entry in entries.entries().iter().filter(|entry| entry.is_alive()) {
-                let sequence_number = entry.sequence_number().unwrap_or(0);
-                let snapshot_id = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
-                let file_sequence_number = entry.file_sequence_number.or(Some(sequence_number));
-                writer
-                    .add_existing_file(entry.data_file().clone(), snapshot_id, sequence_number, file_sequence_number)
-                    .map_err(wrong)?;
+                self.carry_over(&mut writer, manifest, entry)?;
             }
         }
         rest.push(folder.finish(writer).await?);
         Ok(rest)
+    }
+
+    /// Writes all manifests of data files anew, with the files of one partition next to each other.
+    async fn regroup(&self, folder: &mut ManifestFolder<'_>, kept: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
+        let (mut old, mut rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(|manifest| {
+            manifest.content == ManifestContentType::Data && self.spec(manifest).is_ok_and(|spec| self.binds(spec))
+        });
+        old.sort_by_cached_key(|manifest| (manifest.partition_spec_id, lower_bounds(manifest)));
+        let mut by_spec: BTreeMap<i32, Vec<(&ManifestFile, ManifestEntryRef)>> = BTreeMap::new();
+        for manifest in &old {
+            let entries = self.manifests.load(manifest).await?;
+            let live = entries.entries().iter().filter(|entry| entry.is_alive());
+            by_spec
+                .entry(manifest.partition_spec_id)
+                .or_default()
+                .extend(live.map(|entry| (manifest, std::sync::Arc::clone(entry))));
+        }
+        for mut entries in by_spec.into_values() {
+            entries.sort_by_cached_key(|(_, entry)| {
+                (format!("{:?}", entry.data_file().partition()), entry.sequence_number())
+            });
+            for chunk in entries.chunks(REGROUP_FILES) {
+                let Some((first, _)) = chunk.first() else { continue };
+                let mut writer =
+                    folder.writer(ManifestContentType::Data, self.metadata.current_schema(), self.spec(first)?)?;
+                for (manifest, entry) in chunk {
+                    self.carry_over(&mut writer, manifest, entry)?;
+                }
+                rest.push(folder.finish(writer).await?);
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Writes an entry on as it is.
+    fn carry_over(&self, writer: &mut ManifestWriter, manifest: &ManifestFile, entry: &ManifestEntryRef) -> Result<()> {
+        let (sequence, file_sequence) = self.sequences(manifest, entry)?;
+        let snapshot_id = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
+        writer
+            .add_existing_file(entry.data_file().clone(), snapshot_id, sequence, file_sequence)
+            .map_err(Error::iceberg("rewrite a manifest of", self.table))
+    }
+
+    /// Data and file sequence number of an entry. A wrong one would bring deleted rows back, so none is made up.
+    fn sequences(&self, manifest: &ManifestFile, entry: &ManifestEntryRef) -> Result<(i64, Option<i64>)> {
+        let sequence = entry.sequence_number().ok_or_else(|| Error::Damaged {
+            table: self.table.to_string(),
+            location: manifest.manifest_path.clone(),
+            detail: format!("it gives no sequence number for {}", entry.file_path()),
+        })?;
+        Ok((sequence, entry.file_sequence_number.or(Some(sequence))))
     }
 }
 

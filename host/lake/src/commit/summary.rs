@@ -3,51 +3,86 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iceberg::spec::{DataContentType, DataFile, ManifestContentType, ManifestFile, Operation, Struct, Summary};
-use lakehost_pipeline::Window;
-use lakehost_pipeline::ports::{CommitRequest, SourceObject};
+use lakehost_pipeline::ports::{CommitRequest, SourceObject, Target, WriteMode};
 use sha2::{Digest, Sha256};
 
 use super::manifests::live_files;
 
 /// How the keys of this host begin.
 pub const PREFIX: &str = "lakehost.";
+/// `load`, `merge`, `delete`, `compact` and so on.
+const ACTION: &str = "action";
+/// The key of the property that a load sets; see [`crate::properties`].
+pub const LOADED_KEY: &str = "loaded-key";
 /// More sources than this are counted and hashed, not listed.
 const SOURCE_LIMIT: usize = 10;
 /// All `lakehost.` keys and values of one snapshot together.
 const LIMIT_BYTES: usize = 8 << 10;
 
-/// What a load records in its snapshot.
-#[derive(Clone, Debug)]
-pub struct LoadSummary {
-    pairs: Vec<(String, String)>,
+/// What a load records in its snapshot: `lakehost.` keys with their values.
+pub fn of_load(request: &CommitRequest, target: &Target, key: &str) -> Vec<(String, String)> {
+    let mut pairs = vec![
+        (ACTION, "load".to_owned()),
+        ("mode", mode_word(target.mode).to_owned()),
+        ("load-id", request.load_id.clone()),
+        (LOADED_KEY, key.to_owned()),
+        ("run-id", request.run_id.clone()),
+        ("rows-read", request.rows_read.to_string()),
+        ("rows-written", request.rows_written.to_string()),
+        ("rows-rejected", request.rows_rejected.to_string()),
+        ("config-sha256", request.config_sha256.clone()),
+    ];
+    if let Some(window) = &target.window {
+        pairs.push(("window", window.label().to_owned()));
+    }
+    if let Some(pipeline) = &request.pipeline {
+        pairs.push(("pipeline", pipeline.clone()));
+    }
+    for (name, counts) in [("rejected-by", &request.rejected_by), ("values-discarded", &request.values_discarded)] {
+        if !counts.is_empty() {
+            pairs.push((name, serde_json::to_string(counts).unwrap_or_default()));
+        }
+    }
+    if !request.checks.is_empty() {
+        let passed = request.checks.iter().filter(|check| check.passed()).count();
+        let failed = request.checks.iter().filter(|check| check.stops()).count();
+        let warned = request.checks.len() - passed - failed;
+        pairs.push(("checks", format!("{passed} passed, {warned} warned, {failed} failed")));
+    }
+    let plugins: Vec<String> = request.plugins.iter().map(|plugin| format!("{plugin}={}", plugin.sha256)).collect();
+    pairs.push(("plugins", plugins.join(",")));
+    let used: usize = pairs.iter().map(|(name, value)| PREFIX.len() + name.len() + value.len()).sum();
+    let room = LIMIT_BYTES.saturating_sub(used + PREFIX.len() + "source".len());
+    pairs.push(("source", sources(&request.objects, room)));
+    prefixed(pairs)
 }
 
-impl LoadSummary {
-    pub fn new(request: &CommitRequest, window: Option<&Window>) -> Self {
-        let mut pairs = vec![
-            ("load-id", request.load_id.clone()),
-            ("run-id", request.run_id.clone()),
-            ("rows-read", request.rows_read.to_string()),
-            ("rows-written", request.rows_written.to_string()),
-            ("rows-rejected", request.rows_rejected.to_string()),
-            ("config-sha256", request.config_sha256.clone()),
-        ];
-        if let Some(window) = window {
-            pairs.push(("window", window.label().to_owned()));
-        }
-        if let Some(pipeline) = &request.pipeline {
-            pairs.push(("pipeline", pipeline.clone()));
-        }
-        let plugins: Vec<String> = request.plugins.iter().map(|plugin| format!("{plugin}={}", plugin.sha256)).collect();
-        pairs.push(("plugins", plugins.join(",")));
-        let used: usize = pairs.iter().map(|(name, value)| PREFIX.len() + name.len() + value.len()).sum();
-        let room = LIMIT_BYTES.saturating_sub(used + PREFIX.len() + "source".len());
-        pairs.push(("source", sources(&request.objects, room)));
-        let mut pairs: Vec<(String, String)> =
-            pairs.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value)).collect();
-        cut(&mut pairs);
-        Self { pairs }
+/// What an action other than a load records.
+pub fn of_action(action: &str, run_id: &str, more: &[(&'static str, String)]) -> Vec<(String, String)> {
+    let mut pairs = vec![(ACTION, action.to_owned()), ("run-id", run_id.to_owned())];
+    pairs.extend(more.iter().cloned());
+    prefixed(pairs)
+}
+
+fn prefixed(pairs: Vec<(&str, String)>) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> =
+        pairs.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value)).collect();
+    cut(&mut pairs);
+    pairs
+}
+
+fn mode_word(mode: WriteMode) -> &'static str {
+    match mode {
+        WriteMode::ReplaceWindow => "replace-window",
+        WriteMode::Append => "append",
+        WriteMode::FullRefresh => "full-refresh",
+        WriteMode::Merge => "merge",
     }
+}
+
+/// A `lakehost.` value of a snapshot, by its name without the prefix.
+pub fn value<'a>(summary: &'a Summary, name: &str) -> Option<&'a str> {
+    summary.additional_properties.get(&format!("{PREFIX}{name}")).map(String::as_str)
 }
 
 /// The objects as JSON, or their count and hash.
@@ -158,9 +193,15 @@ impl Changes {
         }
     }
 
-    /// The whole summary of a snapshot on top of `parent` whose manifests are `manifests`.
-    pub fn summary(&self, parent: Option<&Summary>, manifests: &[ManifestFile], load: &LoadSummary) -> Summary {
-        let mut properties: HashMap<String, String> = load.pairs.iter().cloned().collect();
+    /// The whole summary of a snapshot on top of `parent` whose manifests are `manifests`; `operation`: when the files do not tell it.
+    pub fn summary(
+        &self,
+        parent: Option<&Summary>,
+        manifests: &[ManifestFile],
+        operation: Option<Operation>,
+        own: &[(String, String)],
+    ) -> Summary {
+        let mut properties: HashMap<String, String> = own.iter().cloned().collect();
         let (added, removed) = (&self.added, &self.removed);
         let counters = [
             ("added-data-files", added.data),
@@ -204,7 +245,7 @@ impl Changes {
                 properties.insert(name.to_owned(), total.to_string());
             }
         }
-        Summary { operation: self.operation(), additional_properties: properties }
+        Summary { operation: operation.unwrap_or_else(|| self.operation()), additional_properties: properties }
     }
 }
 
@@ -232,7 +273,7 @@ pub fn recorded(summary: &Summary) -> impl Iterator<Item = (&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lakehost_pipeline::ports::PluginId;
+    use lakehost_pipeline::ports::{Owner, PluginId, TableName};
 
     fn request(objects: usize, pipeline: &str) -> CommitRequest {
         let object = |number: usize| SourceObject {
@@ -253,21 +294,39 @@ mod tests {
             rows_read: 10,
             rows_written: 9,
             rows_rejected: 1,
+            rejected_by: Default::default(),
+            values_discarded: Default::default(),
+            checks: Vec::new(),
             files: Vec::new(),
         }
     }
 
-    fn value(summary: &LoadSummary, name: &str) -> String {
-        summary.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
+    fn of(request: &CommitRequest) -> Vec<(String, String)> {
+        let target = Target {
+            table: TableName::parse("raw.t").unwrap(),
+            schema: std::sync::Arc::new(arrow_schema::Schema::empty()),
+            partition: Vec::new(),
+            window: None,
+            mode: WriteMode::Append,
+            owner: Owner { owner: "o".into(), granularity: lakehost_pipeline::Granularity::None, cleaners: "-".into() },
+            contract: Default::default(),
+            renames: Vec::new(),
+            key: Vec::new(),
+            order: None,
+        };
+        of_load(request, &target, "o:all")
+    }
+
+    fn value(summary: &[(String, String)], name: &str) -> String {
+        summary.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
     }
 
     #[test]
     fn few_sources_are_listed_and_many_are_hashed() {
-        let few = LoadSummary::new(&request(10, "p"), None);
-        let summary =
-            Summary { operation: Operation::Append, additional_properties: few.pairs.iter().cloned().collect() };
+        let few = of(&request(10, "p"));
+        let summary = Summary { operation: Operation::Append, additional_properties: few.iter().cloned().collect() };
         assert_eq!(source_objects(&summary).len(), 10);
-        let many = LoadSummary::new(&request(11, "p"), None);
+        let many = of(&request(11, "p"));
         assert!(value(&many, "lakehost.source").starts_with("{\"count\":11,\"sha256\":\""));
         assert_eq!(value(&many, "lakehost.plugins"), format!("tlc@0.1.0={}", "cd".repeat(32)));
     }
@@ -275,8 +334,8 @@ mod tests {
     #[test]
     fn the_whole_stays_under_eight_kib() {
         for (objects, pipeline) in [(10, "ä".repeat(20_000)), (0, "p".repeat(9_000)), (10, "p".repeat(7_000))] {
-            let summary = LoadSummary::new(&request(objects, &pipeline), None);
-            let bytes: usize = summary.pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let summary = of(&request(objects, &pipeline));
+            let bytes: usize = summary.iter().map(|(name, value)| name.len() + value.len()).sum();
             assert!(bytes <= LIMIT_BYTES, "{bytes}");
             assert_eq!(value(&summary, "lakehost.load-id").len(), 64);
         }

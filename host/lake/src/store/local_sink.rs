@@ -75,7 +75,9 @@ impl Drop for LocalSink {
         if let Some(file) = self.file.take() {
             // What is still in the buffer is not worth writing.
             drop(file.into_parts());
-            if let Err(error) = std::fs::remove_file(&self.path) {
+            if let Err(error) = std::fs::remove_file(&self.path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
                 tracing::warn!(file = %self.path.display(), %error, "an abandoned data file could not be removed");
             }
         }

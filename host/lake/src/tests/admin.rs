@@ -137,3 +137,124 @@ fn partition_fields_of_a_new_table_are_checked() {
     );
     assert!(refused("id", Transform::Day).starts_with("LH0101 day() does not take column id of type Int64: name"));
 }
+
+/// Rows of a metadata table, some columns of each as text.
+fn metadata(lake: &crate::IcebergLake, which: crate::MetadataTable, columns: &[&str]) -> Vec<String> {
+    use arrow_cast::display::{ArrayFormatter, FormatOptions};
+
+    let batch = lake.metadata_batch(&table(), which, None).unwrap();
+    let options = FormatOptions::new().with_null("-");
+    let shown: Vec<ArrayFormatter<'_>> = columns
+        .iter()
+        .map(|name| ArrayFormatter::try_new(batch.column_by_name(name).unwrap(), &options).unwrap())
+        .collect();
+    (0..batch.num_rows())
+        .map(|row| shown.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[test]
+fn metadata_tables_show_what_a_table_consists_of() {
+    use crate::MetadataTable as M;
+
+    let world = World::new();
+    let lake = world.lake();
+    let first = Job::month("2024-01", 0..10).land(&lake);
+    let second = Job { files: vec![vec![1, 2], vec![3]], ..Job::month("2024-02", 0..1) }.land(&lake);
+    lake.set_ref(&table(), "v1", crate::RefKind::Tag, Some(&AsOf::Snapshot(first)), None).unwrap();
+    assert_eq!(
+        metadata(&lake, M::Snapshots, &["snapshot_id", "parent_id", "rows", "growth", "window", "on_main"]),
+        [format!("{first} - 10 10 2024-01 true"), format!("{second} {first} 13 3 2024-02 true")]
+    );
+    assert_eq!(
+        metadata(
+            &lake,
+            M::Partitions,
+            &["partition", "window", "record_count", "file_count", "last_updated_snapshot_id"]
+        ),
+        [
+            format!("_lakehost_window=2024-01-01 2024-01 10 1 {first}"),
+            format!("_lakehost_window=2024-02-01 2024-02 3 2 {second}"),
+        ]
+    );
+    let mut files = metadata(&lake, M::Files, &["content", "window", "record_count", "snapshot_id", "sequence_number"]);
+    files.sort();
+    assert_eq!(
+        files,
+        [
+            format!("data 2024-01 10 {first} 1"),
+            format!("data 2024-02 1 {second} 2"),
+            format!("data 2024-02 2 {second} 2"),
+        ]
+    );
+    assert!(metadata(&lake, M::Files, &["metrics"])[0].contains("\"id\":{\"bytes\":"));
+    assert_eq!(
+        metadata(&lake, M::Refs, &["name", "type", "snapshot_id"]),
+        [format!("main branch {second}"), format!("v1 tag {first}")]
+    );
+    assert_eq!(
+        metadata(&lake, M::History, &["snapshot_id", "is_current_ancestor", "expired"]),
+        [format!("{first} true false"), format!("{second} true false")]
+    );
+    let mut manifests = metadata(&lake, M::Manifests, &["content", "added_files", "added_rows", "partitions"]);
+    manifests.sort();
+    assert_eq!(
+        manifests,
+        ["data 1 10 _lakehost_window 2024-01-01..2024-01-01", "data 2 3 _lakehost_window 2024-02-01..2024-02-01"]
+    );
+    let early = lake.metadata_batch(&table(), M::Files, Some(&AsOf::Reference("v1".into()))).unwrap();
+    assert_eq!(early.num_rows(), 1);
+    let missing = lake.metadata_batch(&table(), M::Files, Some(&AsOf::Snapshot(1))).unwrap_err();
+    assert!(missing.to_string().contains("has no snapshot"), "{missing}");
+    for which in M::ALL {
+        assert_eq!(M::parse(which.word()), Some(which));
+    }
+}
+
+#[test]
+fn a_difference_is_told_by_window() {
+    use lakehost_columnar::NoObserver;
+
+    let world = World::new();
+    let lake = world.lake();
+    let first = Job { files: (0..5).map(|id| vec![id]).collect(), ..Job::month("2024-01", 0..1) }.land(&lake);
+    Job::month("2024-02", 0..7).land(&lake);
+    let third = Job::month("2024-03", 0..3).land(&lake);
+    let last = Job::month("2024-02", 0..4).land(&lake);
+    let diff = lake.diff(&table(), &AsOf::Snapshot(first), &AsOf::Snapshot(last)).unwrap();
+    let shown = |diff: &crate::Diff| -> Vec<String> {
+        let one = |w: &crate::WindowDelta| {
+            format!("{} {}→{} +{} -{}", w.window, w.rows_before, w.rows_after, w.files_added, w.files_removed)
+        };
+        diff.windows.iter().map(one).collect()
+    };
+    assert_eq!(shown(&diff), ["2024-02 0→4 +1 -0", "2024-03 0→3 +1 -0"]);
+    assert_eq!((diff.rows_before, diff.rows_after, diff.same_rows), (5, 12, false));
+    let diff = lake.diff(&table(), &AsOf::Snapshot(third), &AsOf::Reference("main".into())).unwrap();
+    assert_eq!(shown(&diff), ["2024-02 7→4 +1 -1"]);
+    assert_eq!((diff.windows[0].rows_added, diff.windows[0].rows_removed), (4, 7));
+    lake.compact(&table(), &crate::CompactOptions::default(), &NoObserver).unwrap();
+    let diff = lake.diff(&table(), &AsOf::Snapshot(last), &AsOf::Reference("main".into())).unwrap();
+    assert_eq!(shown(&diff), ["2024-01 5→5 +1 -5"]);
+    assert!(diff.same_rows);
+    let same = lake.diff(&table(), &AsOf::Snapshot(first), &AsOf::Snapshot(first)).unwrap();
+    assert_eq!((same.windows.len(), same.same_rows), (0, true));
+}
+
+#[test]
+fn a_snapshot_tells_where_its_rows_came_from() {
+    let world = World::new();
+    let lake = world.lake();
+    let job = Job::month("2024-01", 0..10);
+    let id = job.land(&lake);
+    let found = lake.provenance(&table(), &AsOf::Snapshot(id)).unwrap();
+    assert_eq!(found.objects[0].url, "https://example.com/a.parquet");
+    assert_eq!((found.plugins[0].to_string().as_str(), found.plugins[0].sha256.len()), ("tlc@0.1.0", 64));
+    assert_eq!(found.snapshot.load["run-id"], job.run_id);
+    assert!(found.run.is_none() && found.objects_digest.is_none());
+    let runs = world.folder.path().join("warehouse/_lakehost/runs");
+    std::fs::create_dir_all(&runs).unwrap();
+    std::fs::write(runs.join(format!("{}.json", job.run_id)), r#"{"run_id":"x"}"#).unwrap();
+    let found = lake.provenance(&table(), &AsOf::Reference("main".into())).unwrap();
+    assert_eq!(found.run.unwrap()["run_id"], "x");
+}

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use lakehost_pipeline::ports::{Committed, Lake, TableName};
 
 use super::support::*;
-use crate::catalog::{Catalog, CatalogEntry, CatalogRef, Outcome, TableChange, TableState};
+use crate::catalog::{Abilities, Catalog, CatalogEntry, CatalogRef, Outcome, TableChange, TableState};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::resolve::Resolution;
-use crate::{Process, SqliteLake};
+use crate::{IcebergLake, Process};
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug)]
@@ -74,13 +74,25 @@ impl Catalog for Shaky {
         }
     }
 
+    async fn place(&self, table: &TableName, creation: &crate::Creation) -> Result<Option<crate::Placed>> {
+        self.inner.place(table, creation).await
+    }
+
+    fn can(&self) -> Abilities {
+        self.inner.can()
+    }
+
+    fn shown(&self) -> &str {
+        self.inner.shown()
+    }
+
     async fn drop_table(&self, state: &TableState) -> Result<bool> {
         self.inner.drop_table(state).await
     }
 }
 
 /// A lake of a process that is gone, on a catalog that gives these answers to its first requests.
-fn shaky(world: &World, answers: &[Answer], down_after_request: bool) -> (SqliteLake, Arc<Shaky>) {
+fn shaky(world: &World, answers: &[Answer], down_after_request: bool) -> (IcebergLake, Arc<Shaky>) {
     let lake = world.lake();
     let current = Process::current();
     let catalog = Arc::new(Shaky {
@@ -100,7 +112,7 @@ fn shaky(world: &World, answers: &[Answer], down_after_request: bool) -> (Sqlite
         process: Process { started: current.started.map(|ticks| ticks + 1), ..current },
         runtime: lake.core.runtime.clone(),
     };
-    (SqliteLake { core: Arc::new(core) }, catalog)
+    (IcebergLake { core: Arc::new(core) }, catalog)
 }
 
 #[test]

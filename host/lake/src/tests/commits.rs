@@ -268,6 +268,9 @@ fn rows_that_are_not_accounted_for_are_not_committed() {
         rows_read: 3,
         rows_written: 1,
         rows_rejected: 1,
+        rejected_by: Default::default(),
+        values_discarded: Default::default(),
+        checks: Vec::new(),
         files: Vec::new(),
     };
     assert_eq!(load.commit(request).unwrap_err().code().0, "LH0403");

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use lakehost_pipeline::ports::{Committed, WriteMode};
 
 use super::support::*;
-use crate::catalog::{Base, Outcome, TableChange};
+use iceberg::TableRequirement;
+
+use crate::catalog::{Base, Outcome, TableChange, TableState};
 
 #[test]
 fn a_commit_that_was_overtaken_is_made_again_on_the_new_head() {
@@ -139,8 +141,10 @@ fn several_tables_move_together_or_not_at_all() {
     other.target.table.name = "other".into();
     Job::month("2024-01", 0..10).land(&lake);
     other.land(&lake);
-    let change = |name: &lakehost_pipeline::ports::TableName, state, value: &str| {
-        TableChange::build(name, Base::Existing(state), Vec::new(), uuid::Uuid::new_v4(), |builder| {
+    let change = |name: &lakehost_pipeline::ports::TableName, state: TableState, value: &str| {
+        let snapshot_id = state.main().map(|snapshot| snapshot.snapshot_id());
+        let requires = vec![TableRequirement::RefSnapshotIdMatch { r#ref: "main".to_owned(), snapshot_id }];
+        TableChange::build(name, Base::Existing(state), requires, uuid::Uuid::new_v4(), |builder| {
             builder.set_properties([("x".to_owned(), value.to_owned())].into())
         })
         .unwrap()
@@ -149,6 +153,7 @@ fn several_tables_move_together_or_not_at_all() {
     let (a, b) = (table(), other.target.table.clone());
     let (stale, fresh) = (lake.state(&a).unwrap(), lake.state(&b).unwrap());
     assert!(matches!(commit(&[change(&a, stale.clone(), "1"), change(&b, fresh, "1")]), Outcome::Landed));
+    Job::month("2024-02", 10..20).land(&lake);
     let fresh = lake.state(&b).unwrap();
     assert!(matches!(commit(&[change(&b, fresh, "2"), change(&a, stale, "2")]), Outcome::Conflict));
     for name in [&a, &b] {

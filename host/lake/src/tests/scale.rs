@@ -11,7 +11,7 @@ fn label(number: usize) -> String {
     format!("{:04}-{:02}", 1950 + number / 12, 1 + number % 12)
 }
 
-fn manifests(world: &World, lake: &crate::SqliteLake) -> usize {
+fn manifests(world: &World, lake: &crate::IcebergLake) -> usize {
     let state = lake.state(&table()).unwrap();
     let reader = Manifests::new(lake.core.io.clone());
     world.runtime.block_on(reader.list(&state.metadata, state.main())).unwrap().len()
@@ -46,7 +46,7 @@ fn a_thousand_snapshots() {
     let world = World::new();
     let durable = std::env::var("DURABLE").is_ok();
     let options = crate::LakeOptions { durable, ..world.options() };
-    let lake = crate::SqliteLake::open(options).unwrap();
+    let lake = crate::IcebergLake::open(options).unwrap();
     let time = |job: Job| {
         let load = job.begin(&lake).unwrap();
         let mut commit_ms = 0.0;

@@ -17,9 +17,19 @@ use lakehost_pipeline::{Fault, Granularity, WINDOW_COLUMN, Window};
 use parquet::arrow::ArrowWriter;
 use tokio::runtime::{Builder, Runtime};
 
+use super::minio;
+
+mod postgres;
+mod rest_server;
+
+pub use rest_server::{RestServer, Trouble};
+
 use crate::commit::Manifests;
 use crate::fail_point::FailPoints;
-use crate::{LakeOptions, Process, SqliteLake, TableState};
+use crate::{
+    CatalogOptions, IcebergLake, LakeOptions, PostgresOptions, Process, RestOptions, S3Options, S3Store, Store,
+    TableState,
+};
 
 /// 2024-06-01, a second later at each look.
 static CLOCK: AtomicI64 = AtomicI64::new(1_717_200_000_000);
@@ -33,42 +43,167 @@ pub fn month(label: &str) -> Window {
     Window::parse(Granularity::Month, label).unwrap()
 }
 
+/// Which catalog a world has.
+#[derive(Debug)]
+pub enum Place {
+    Sqlite,
+    Postgres(PostgresOptions),
+    Rest(RestServer),
+}
+
 /// A warehouse and the runtime of its lakes.
 pub struct World {
     pub folder: tempfile::TempDir,
     pub runtime: Runtime,
+    pub place: Place,
+    /// Where the warehouse is, when it is in a bucket.
+    pub bucket: Option<(S3Options, String)>,
+}
+
+/// A world whose catalog is in Postgres, or in SQLite where no Postgres can be started: stderr says so.
+pub struct PostgresWorld(World);
+
+/// A world whose catalog speaks HTTP.
+pub struct RestWorld(World);
+
+/// A world whose warehouse is in a bucket, or in a folder where no MinIO can be started: stderr says so.
+pub struct S3World(World);
+
+impl S3World {
+    pub fn new() -> Self {
+        Self(World { bucket: minio::bucket(), ..World::new() })
+    }
+}
+
+impl std::ops::Deref for S3World {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl PostgresWorld {
+    pub fn new() -> Self {
+        Self(World::with(|_| postgres::catalog().map_or(Place::Sqlite, Place::Postgres)))
+    }
+}
+
+impl RestWorld {
+    pub fn new() -> Self {
+        Self(World::with(|folder| Place::Rest(RestServer::start(&folder.join("warehouse")))))
+    }
+
+    pub fn server(&self) -> &RestServer {
+        match &self.0.place {
+            Place::Rest(server) => server,
+            other => panic!("not a REST catalog: {other:?}"),
+        }
+    }
+}
+
+impl std::ops::Deref for PostgresWorld {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for RestWorld {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.0
+    }
 }
 
 impl World {
     pub fn new() -> Self {
+        Self::with(|_| Place::Sqlite)
+    }
+
+    fn with(place: impl FnOnce(&Path) -> Place) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(folder.path());
         Self {
-            folder: tempfile::tempdir().unwrap(),
             runtime: Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+            folder,
+            place,
+            bucket: None,
         }
     }
 
+    /// The catalog in PyIceberg's words.
+    pub fn for_pyiceberg(&self) -> serde_json::Value {
+        let folder = self.folder.path().canonicalize().unwrap();
+        let mut properties = match &self.place {
+            Place::Sqlite => {
+                let file = if self.bucket.is_some() { "catalog.db" } else { "warehouse/catalog.db" };
+                serde_json::json!({ "name": "lakehost", "type": "sql", "uri": format!("sqlite:///{}", folder.join(file).display()) })
+            }
+            Place::Postgres(options) => {
+                serde_json::json!({ "name": options.name, "type": "sql", "uri": options.url.expose() })
+            }
+            Place::Rest(server) => serde_json::json!({ "name": "lakehost", "type": "rest", "uri": server.url() }),
+        };
+        if let (Some((options, _)), Some(object)) = (&self.bucket, properties.as_object_mut()) {
+            let plain =
+                |secret: &Option<lakehost_pipeline::Secret>| secret.as_ref().unwrap().expose().to_owned().into();
+            object.insert("s3.endpoint".to_owned(), options.endpoint.clone().into());
+            object.insert("s3.region".to_owned(), options.region.clone().into());
+            object.insert("s3.access-key-id".to_owned(), plain(&options.access_key));
+            object.insert("s3.secret-access-key".to_owned(), plain(&options.secret_key));
+        }
+        properties
+    }
+
+    /// The catalog reads and writes metadata files with this process's eyes.
+    pub fn has_files_of_its_own(&self) -> bool {
+        !matches!(self.place, Place::Rest(_))
+    }
+
     pub fn options(&self) -> LakeOptions {
+        let catalog = match &self.place {
+            Place::Sqlite if self.bucket.is_some() => {
+                let file = self.folder.path().join("catalog.db");
+                CatalogOptions::from_uri(file.to_str().unwrap(), "lakehost").unwrap()
+            }
+            Place::Sqlite => CatalogOptions::default(),
+            Place::Postgres(options) => CatalogOptions::Postgres(options.clone()),
+            Place::Rest(server) => {
+                let uri = server.url().parse().unwrap();
+                let timeout = std::time::Duration::from_secs(2);
+                CatalogOptions::Rest(Box::new(RestOptions {
+                    atomic_transactions: true,
+                    timeout,
+                    ..RestOptions::new(uri)
+                }))
+            }
+        };
         LakeOptions {
             durable: false,
             fail_points: FailPoints::default(),
+            catalog,
+            s3: self.bucket.as_ref().map(|(options, _)| options.clone()).unwrap_or_default(),
             ..LakeOptions::new(
-                self.folder.path().join("warehouse"),
+                match &self.bucket {
+                    Some((_, root)) => root.into(),
+                    None => self.folder.path().join("warehouse"),
+                },
                 self.runtime.handle().clone(),
                 Arc::new(|| CLOCK.fetch_add(1_000, Ordering::Relaxed)),
             )
         }
     }
 
-    pub fn lake(&self) -> SqliteLake {
-        SqliteLake::open(self.options()).unwrap()
+    pub fn lake(&self) -> IcebergLake {
+        IcebergLake::open(self.options()).unwrap()
     }
 
     /// A lake of a process that is no longer there, which stops at a fail point.
-    pub fn doomed(&self, point: &str, nth: u32) -> SqliteLake {
+    pub fn doomed(&self, point: &str, nth: u32) -> IcebergLake {
         let current = Process::current();
         let process = Process { started: current.started.map(|ticks| ticks + 1), ..current };
         let options = LakeOptions { fail_points: FailPoints::failing(point, nth), process, ..self.options() };
-        SqliteLake::open(options).unwrap()
+        IcebergLake::open(options).unwrap()
     }
 
     /// Files of the warehouse, relative, without the catalog.
@@ -83,15 +218,23 @@ impl World {
                 }
             }
         }
-        let root = self.folder.path().canonicalize().unwrap().join("warehouse");
         let mut found = BTreeSet::new();
+        if let Some((options, root)) = &self.bucket {
+            let mut visit = |file: crate::StoredFile| {
+                found.insert(file.location.strip_prefix(&format!("{root}/")).unwrap().to_owned());
+                std::ops::ControlFlow::Continue(())
+            };
+            S3Store::new(options.clone()).unwrap().walk(root, &mut visit).unwrap();
+            return found;
+        }
+        let root = self.folder.path().canonicalize().unwrap().join("warehouse");
         walk(&root, &root, &mut found);
         found.retain(|name| !name.starts_with("catalog.db"));
         found
     }
 
     /// What is in memory of a table is what its metadata file says.
-    pub fn check_metadata(&self, lake: &SqliteLake) {
+    pub fn check_metadata(&self, lake: &IcebergLake) {
         for name in lake.table_names(None).unwrap() {
             let state = lake.state(&name).unwrap();
             let read = iceberg::spec::TableMetadata::read_from(&lake.core.io, &state.metadata_location);
@@ -100,8 +243,21 @@ impl World {
     }
 
     /// Every file there is belongs to the table, and every file of the table is there.
-    pub fn check_no_orphans(&self, lake: &SqliteLake) {
+    pub fn check_no_orphans(&self, lake: &IcebergLake) {
         self.check_metadata(lake);
+        assert_eq!(self.files(), self.known(lake));
+    }
+
+    /// Files that belong to no table.
+    pub fn orphans(&self, lake: &IcebergLake) -> BTreeSet<String> {
+        let known = self.known(lake);
+        let files = self.files();
+        assert!(known.is_subset(&files), "missing: {:?}", known.difference(&files));
+        files.difference(&known).cloned().collect()
+    }
+
+    /// Files that tables refer to.
+    fn known(&self, lake: &IcebergLake) -> BTreeSet<String> {
         let root = format!("{}/", lake.core.warehouse.root());
         let mut known = BTreeSet::new();
         for name in lake.table_names(None).unwrap() {
@@ -113,14 +269,15 @@ impl World {
                 let manifests = Manifests::new(lake.core.io.clone());
                 for manifest in self.runtime.block_on(manifests.list(&state.metadata, Some(snapshot))).unwrap() {
                     known.insert(manifest.manifest_path.clone());
-                    for entry in self.runtime.block_on(manifests.load(&manifest)).unwrap().entries() {
+                    let loaded = self.runtime.block_on(manifests.load(&manifest)).unwrap();
+                    // What a snapshot deleted is that of older ones, and goes with them.
+                    for entry in loaded.entries().iter().filter(|entry| entry.is_alive()) {
                         known.insert(entry.file_path().to_owned());
                     }
                 }
             }
         }
-        let known: BTreeSet<String> = known.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect();
-        assert_eq!(self.files(), known);
+        known.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect()
     }
 }
 
@@ -146,6 +303,10 @@ impl Job {
                 window: Some(month(label)),
                 mode: WriteMode::ReplaceWindow,
                 owner: Owner { owner: "tlc/trips".into(), granularity: Granularity::Month, cleaners: "-".into() },
+                contract: Default::default(),
+                renames: Vec::new(),
+                key: Vec::new(),
+                order: None,
             },
             load_id: format!("load-{run}"),
             run_id: format!("run-{run}"),
@@ -163,7 +324,7 @@ impl Job {
         self
     }
 
-    pub fn begin(&self, lake: &SqliteLake) -> Result<Box<dyn Load>, Fault> {
+    pub fn begin(&self, lake: &IcebergLake) -> Result<Box<dyn Load>, Fault> {
         lake.begin(&self.target, &self.run_id)
     }
 
@@ -174,21 +335,32 @@ impl Job {
 
     /// The same, with the milliseconds of the commit alone.
     pub fn finish_timed(&self, load: Box<dyn Load>, commit_ms: &mut f64) -> Result<Committed, Fault> {
+        let Some(request) = self.request(load.as_ref()) else {
+            std::mem::forget(load);
+            return Err(crate::Error::FailPoint("file").into());
+        };
+        let start = std::time::Instant::now();
+        let ended = load.commit(request);
+        *commit_ms = start.elapsed().as_secs_f64() * 1e3;
+        ended
+    }
+
+    /// Writes the files; what the commit is told. `None`: the process stopped at a fail point.
+    pub fn request(&self, load: &dyn Load) -> Option<CommitRequest> {
         let partitioned = !load.partition().is_empty();
         let mut files = Vec::new();
         for ids in &self.files {
-            match write(load.as_ref(), self.target.window.as_ref(), ids, partitioned) {
+            match write(load, self.target.window.as_ref(), ids, partitioned) {
                 Ok(file) => files.push(file),
                 Err(error) => {
                     // What a killed process would not do: the lake is told by the error that it may not.
                     assert!(error.to_string().contains("fail point"), "{error}");
-                    std::mem::forget(load);
-                    return Err(crate::Error::FailPoint("file").into());
+                    return None;
                 }
             }
         }
         let rows = files.iter().map(|file| file.rows).sum::<u64>();
-        let request = CommitRequest {
+        Some(CommitRequest {
             load_id: self.load_id.clone(),
             run_id: self.run_id.clone(),
             pipeline: None,
@@ -205,20 +377,19 @@ impl Job {
             rows_read: rows + 1,
             rows_written: rows,
             rows_rejected: 1,
+            rejected_by: [("rule".to_owned(), 1)].into(),
+            values_discarded: Default::default(),
+            checks: Vec::new(),
             files,
-        };
-        let start = std::time::Instant::now();
-        let ended = load.commit(request);
-        *commit_ms = start.elapsed().as_secs_f64() * 1e3;
-        ended
+        })
     }
 
-    pub fn run(&self, lake: &SqliteLake) -> Result<Committed, Fault> {
+    pub fn run(&self, lake: &IcebergLake) -> Result<Committed, Fault> {
         self.finish(self.begin(lake)?)
     }
 
     /// The snapshot that must have landed.
-    pub fn land(&self, lake: &SqliteLake) -> i64 {
+    pub fn land(&self, lake: &IcebergLake) -> i64 {
         match self.run(lake).unwrap() {
             Committed::Landed { snapshot_id, .. } => snapshot_id,
             Committed::AlreadyLoaded { .. } => panic!("already loaded"),
@@ -267,8 +438,12 @@ fn write(load: &dyn Load, window: Option<&Window>, ids: &[i64], partitioned: boo
 }
 
 /// Window label by month start, and how many rows a scan of the present table finds there; ids must not repeat.
-pub fn rows(world: &World, lake: &SqliteLake) -> BTreeMap<String, usize> {
-    let opened = lake.open_table(&table()).unwrap();
+pub fn rows(world: &World, lake: &IcebergLake) -> BTreeMap<String, usize> {
+    rows_of(world, &lake.open_table(&table()).unwrap())
+}
+
+/// The same of a table at hand.
+pub fn rows_of(world: &World, opened: &iceberg::table::Table) -> BTreeMap<String, usize> {
     let batches: Vec<RecordBatch> = world
         .runtime
         .block_on(async { opened.scan().select(["id", WINDOW_COLUMN]).build()?.to_arrow().await?.try_collect().await })
@@ -292,7 +467,7 @@ pub fn rows(world: &World, lake: &SqliteLake) -> BTreeMap<String, usize> {
 }
 
 /// Entries of the head's manifests: status, rows, whether the snapshot is the head.
-pub fn entries(world: &World, lake: &SqliteLake, state: &TableState) -> Vec<(ManifestStatus, u64, bool, Option<i64>)> {
+pub fn entries(world: &World, lake: &IcebergLake, state: &TableState) -> Vec<(ManifestStatus, u64, bool, Option<i64>)> {
     let manifests = Manifests::new(lake.core.io.clone());
     let head = state.main().unwrap();
     let mut found = Vec::new();

@@ -41,6 +41,20 @@ pub(super) struct Parts {
     /// By output column, then by partition.
     pub encoded: Vec<Vec<Option<EncodedChunk>>>,
     pub rejected: BTreeMap<u16, u64>,
+    /// Dropped rows that somebody keeps; `None`: there are none, or nobody does.
+    pub dropped: Option<Arc<Dropped>>,
+    /// By source column: what was decoded, for the dropped rows.
+    pub gather: Vec<Option<Arc<Early>>>,
+    /// By source column: its values in the dropped rows.
+    pub gathered: Vec<Option<ArrayRef>>,
+}
+
+/// The dropped rows of a row group.
+pub(super) struct Dropped {
+    /// Positions in the row group, ascending.
+    pub rows: Vec<u32>,
+    /// Why, one each.
+    pub codes: Vec<u16>,
 }
 
 /// A source column that was decoded before the rows were judged.

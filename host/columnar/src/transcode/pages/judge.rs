@@ -91,6 +91,8 @@ impl Worker<'_> {
         let (outputs, sources) = (&shared.columns.outputs, &shared.columns.sources);
         let mut parts = locked(&group.parts);
         let slices: Vec<Slice> = std::mem::take(&mut parts.slices).into_iter().flatten().collect();
+        let dropped = self.dropped(slices.iter().flat_map(|slice| slice.codes.iter().copied()));
+        let gather = if dropped.is_some() { parts.early.clone() } else { Vec::new() };
         // What no output column needs is freed before the encoders take memory.
         for (source, early) in sources.iter().zip(&mut parts.early) {
             if source.output.is_none() {
@@ -130,7 +132,8 @@ impl Worker<'_> {
         drop(partitions);
         shared.queue.routed();
         let routing = Routing::new(codes, count);
-        if routing.kept() == 0 {
+        let gathers = if dropped.is_some() { sources.len() } else { 0 };
+        if routing.kept() == 0 && gathers == 0 {
             self.finish(group, Vec::new(), rejected);
             return Ok(());
         }
@@ -142,16 +145,21 @@ impl Worker<'_> {
             OutputSource::Step(_) => group.rows as i64 * 8,
             OutputSource::Same => 0,
         };
-        let mut order: Vec<usize> = (0..outputs.len()).collect();
+        let mut order: Vec<usize> = if routing.kept() == 0 { Vec::new() } else { (0..outputs.len()).collect() };
         order.sort_by_key(|output| std::cmp::Reverse(size(output)));
         let mut parts = locked(&group.parts);
-        parts.left = outputs.len();
+        parts.left = order.len() + gathers;
+        parts.dropped = dropped;
+        parts.gather = gather;
+        parts.gathered = vec![None; gathers];
         parts.routing = Some(Arc::new(routing));
         parts.written = written;
         parts.rejected = rejected;
         parts.encoded = outputs.iter().map(|_| Vec::new()).collect();
         drop(parts);
-        shared.queue.push(group, order.into_iter().map(Step::Encode));
+        // The dropped rows first: what was decoded for them is freed the sooner.
+        let steps: Vec<Step> = (0..gathers).map(Step::Gather).chain(order.into_iter().map(Step::Encode)).collect();
+        shared.queue.push(group, steps.into_iter());
         Ok(())
     }
 }

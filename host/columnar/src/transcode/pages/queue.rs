@@ -27,6 +27,8 @@ pub(super) enum Step {
     Route,
     /// Encode the output column at this position.
     Encode(usize),
+    /// Look up the dropped rows of the source column at this position.
+    Gather(usize),
 }
 
 pub(super) type Task = (Arc<Group>, Step);

@@ -12,7 +12,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
-use super::super::{Path, Rows, Transcoder};
+use super::super::{Path, RejectSink, Rows, Transcoder};
 use crate::error::Error;
 use crate::mapping::{ColumnMap, ParquetScan, Projection, Unlisted};
 use crate::observer::{Mark, NoObserver, Observer, Stage};
@@ -189,7 +189,8 @@ fn run(
     let sinks = MemorySinks::default();
     let output = output(step.is_some());
     let scan = ParquetScan::try_new(opened(file_of(batch, properties.clone())), Some(&projection()))?;
-    let transcoder = Transcoder { output: &output, options, step, sinks: &sinks, observer: &NoObserver, path };
+    let transcoder =
+        Transcoder { output: &output, options, step, sinks: &sinks, observer: &NoObserver, path, rejects: None };
     let outcome = transcoder.run(Rows::Scan(scan))?;
     let files = outcome.files.iter().map(|file| (file.partition.clone(), read_back(sinks.bytes(&file.location))));
     Ok(Ran {
@@ -306,9 +307,21 @@ fn a_cancelled_run_ends() {
         sinks: &sinks,
         observer: &observer,
         path: Path::Auto,
+        rejects: None,
     };
     assert!(matches!(transcoder.run(Rows::Scan(scan)), Err(Error::Cancelled)));
     assert!(sinks.files().is_empty());
+}
+
+/// Takes dropped rows and looks at all of their values.
+struct Nobody;
+
+impl RejectSink for Nobody {
+    fn take(&self, _: u64, rows: &[u32], _: &[u16], columns: RecordBatch) -> crate::error::Result<()> {
+        assert_eq!(rows.len(), columns.num_rows());
+        columns.columns().iter().for_each(|column| column.to_data().validate_full().unwrap());
+        Ok(())
+    }
 }
 
 #[test]
@@ -335,6 +348,7 @@ fn damaged_files_are_errors() {
             sinks: &sinks,
             observer: &NoObserver,
             path: Path::Auto,
+            rejects: Some(&Nobody),
         };
         if let Err(error) = transcoder.run(Rows::Scan(scan)) {
             assert!(!error.to_string().is_empty());

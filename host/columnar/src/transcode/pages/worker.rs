@@ -102,9 +102,18 @@ impl<'a> Worker<'a> {
                 parts.encoded[output] = encoded;
                 parts.left -= 1;
                 if parts.left == 0 {
-                    let (encoded, rejected) = (std::mem::take(&mut parts.encoded), std::mem::take(&mut parts.rejected));
                     drop(parts);
-                    self.finish(group, encoded, rejected);
+                    self.end(group)?;
+                }
+            }
+            Step::Gather(source) => {
+                let gathered = self.gather(group, source)?;
+                let mut parts = locked(&group.parts);
+                parts.gathered[source] = Some(gathered);
+                parts.left -= 1;
+                if parts.left == 0 {
+                    drop(parts);
+                    self.end(group)?;
                 }
             }
         }
@@ -119,6 +128,19 @@ impl<'a> Worker<'a> {
         parts.slices = (0..slices).map(|_| None).collect();
         drop(parts);
         self.shared.queue.push(group, (0..slices).map(Step::Clean));
+    }
+
+    /// The last task of a row group is done.
+    fn end(&self, group: &Group) -> Result<()> {
+        let mut parts = locked(&group.parts);
+        let (encoded, rejected) = (std::mem::take(&mut parts.encoded), std::mem::take(&mut parts.rejected));
+        let (dropped, gathered) = (parts.dropped.take(), std::mem::take(&mut parts.gathered));
+        drop(parts);
+        if let Some(dropped) = dropped {
+            timed(self.shared.run.observer, Stage::Clean, || self.hand_over(group, &dropped, gathered))?;
+        }
+        self.finish(group, encoded, rejected);
+        Ok(())
     }
 
     /// All columns are encoded, or no row is left: hands the row group to the writer and frees the rest of it.

@@ -1,0 +1,419 @@
+//! Files in a bucket that speaks S3.
+//!
+//! The methods are called from threads of any kind, inside a runtime and outside, so requests run on a small runtime of the store's own and the
+//! caller waits on a channel. Names are `s3://bucket/key`; a table's own credentials, where a catalog hands them out, are used for what lies
+//! under that table.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use iceberg::io::FileIO;
+use lakehost_columnar::FileSink;
+use lakehost_pipeline::Secret;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
+use tokio::runtime::Runtime;
+
+use super::s3_sink::S3Sink;
+use super::{PendingUpload, Store, StoredFile, iceberg_storage, s3_uploads};
+
+/// How a bucket is reached. What is not given comes from the `AWS_` variables of the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct S3Options {
+    /// None: Amazon's own.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    /// `http://host/bucket/key` rather than `http://bucket.host/key`.
+    pub path_style: bool,
+    pub access_key: Option<Secret>,
+    pub secret_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    /// Allow an endpoint without encryption.
+    pub allow_http: bool,
+}
+
+impl S3Options {
+    /// With a catalog's word for one table: keys come from it, endpoint and region only where none is given.
+    fn with(&self, config: &BTreeMap<String, String>) -> Self {
+        let word = |names: &[&str]| names.iter().find_map(|name| config.get(*name)).cloned();
+        let mut options = self.clone();
+        options.endpoint = self.endpoint.clone().or_else(|| word(&["s3.endpoint"]));
+        options.region = self.region.clone().or_else(|| word(&["client.region", "s3.region"]));
+        options.path_style |= word(&["s3.path-style-access"]).is_some_and(|value| value == "true");
+        if let (Some(key), Some(secret)) = (word(&["s3.access-key-id"]), word(&["s3.secret-access-key"])) {
+            options.access_key = Some(Secret::new(key));
+            options.secret_key = Some(Secret::new(secret));
+            options.session_token = word(&["s3.session-token"]).map(Secret::new);
+        }
+        options
+    }
+}
+
+/// Requests go out directly: a proxy of the environment is for the open web, and never for keys and data.
+#[derive(Debug)]
+struct Direct;
+
+impl HttpConnector for Direct {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(60))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
+        Ok(HttpClient::new(client))
+    }
+}
+
+/// A bucket's client and what it was made of.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    pub name: String,
+    pub client: Arc<AmazonS3>,
+    pub options: S3Options,
+}
+
+/// Buckets of one endpoint. Cheap to clone.
+#[derive(Clone)]
+pub struct S3Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: S3Options,
+    /// Taken when dropped.
+    runtime: Option<Runtime>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By the location of a table: what the catalog said of it.
+    tables: BTreeMap<String, S3Options>,
+    /// By bucket and table, empty for none.
+    clients: HashMap<(String, String), Bucket>,
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Not waited for: this may happen on a thread of another runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Bucket and key of a location.
+pub(super) fn split(location: &str) -> io::Result<(&str, Path)> {
+    let rest = ["s3://", "s3a://", "s3n://"].iter().find_map(|scheme| location.strip_prefix(scheme));
+    let (bucket, key) = rest
+        .and_then(|rest| rest.split_once('/').or(Some((rest, ""))))
+        .filter(|(bucket, _)| !bucket.is_empty())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not of the form s3://BUCKET/KEY"))?;
+    let key = Path::parse(key).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    Ok((bucket, key))
+}
+
+/// An error of the store, by what its caller can do about it.
+pub(super) fn io_error(error: object_store::Error) -> io::Error {
+    use object_store::Error::{AlreadyExists, NotFound, PermissionDenied, Unauthenticated};
+    let text = error.to_string();
+    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
+    let message =
+        text.split_once("<Message>").and_then(|(_, rest)| rest.split_once("</Message>")).map(|(text, _)| text);
+    let said = match (code, message) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => text.chars().filter(|c| !c.is_control()).take(400).collect(),
+    };
+    let full =
+        text.contains("507 ") || ["XMinioStorageFull", "InsufficientStorage"].iter().any(|full| text.contains(full));
+    match &error {
+        NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, "the object store has no such object"),
+        AlreadyExists { .. } => io::ErrorKind::AlreadyExists.into(),
+        PermissionDenied { .. } | Unauthenticated { .. } => {
+            io::Error::new(io::ErrorKind::PermissionDenied, format!("the object store refuses access: {said}"))
+        }
+        _ if full => io::Error::new(io::ErrorKind::StorageFull, said),
+        _ => io::Error::other(said),
+    }
+}
+
+impl S3Store {
+    /// No request is made yet.
+    pub fn new(options: S3Options) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("lakehost-s3")
+            .enable_all()
+            .build()?;
+        Ok(Self { inner: Arc::new(Inner { options, runtime: Some(runtime), known: Mutex::default() }) })
+    }
+
+    /// The client for a location, and its key.
+    pub(super) fn bucket(&self, location: &str) -> io::Result<(Bucket, Path)> {
+        let (name, key) = split(location)?;
+        let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = known
+            .tables
+            .iter()
+            .filter(|(table, _)| location.strip_prefix(table.as_str()).is_some_and(|rest| rest.starts_with('/')))
+            .max_by_key(|(table, _)| table.len())
+            .map(|(table, options)| (table.clone(), options.clone()));
+        let (table, options) = table.unwrap_or_else(|| (String::new(), self.inner.options.clone()));
+        let id = (name.to_owned(), table);
+        if let Some(bucket) = known.clients.get(&id) {
+            return Ok((bucket.clone(), key));
+        }
+        let client = client(name, &options).map_err(io_error)?;
+        let bucket = Bucket { name: name.to_owned(), client: Arc::new(client), options };
+        known.clients.insert(id, bucket.clone());
+        Ok((bucket, key))
+    }
+
+    /// Does `work` on the store's runtime, from wherever.
+    pub(super) fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> io::Result<T> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.spawn(async move {
+            // Nobody waits any more when this fails.
+            let _ = sender.send(work.await);
+        })?;
+        receiver.recv().unwrap_or_else(|_| Err(io::Error::other("a request of the object store was broken off")))
+    }
+
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<tokio::task::JoinHandle<T>> {
+        let runtime = self.inner.runtime.as_ref().ok_or_else(|| io::Error::other("the object store is closed"))?;
+        Ok(runtime.spawn(work))
+    }
+}
+
+fn client(bucket: &str, options: &S3Options) -> object_store::Result<AmazonS3> {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_http_connector(Direct)
+        .with_retry(RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() })
+        .with_virtual_hosted_style_request(!options.path_style && options.endpoint.is_none());
+    if options.allow_http {
+        builder = builder.with_allow_http(true);
+    }
+    if let Some(endpoint) = &options.endpoint {
+        // In the other style the endpoint has to name the bucket.
+        let endpoint = endpoint.trim_end_matches('/');
+        builder = match endpoint.split_once("://") {
+            Some((scheme, host)) if !options.path_style => {
+                builder.with_endpoint(format!("{scheme}://{bucket}.{host}")).with_virtual_hosted_style_request(true)
+            }
+            _ => builder.with_endpoint(endpoint),
+        };
+    }
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    if let (Some(key), Some(secret)) = (&options.access_key, &options.secret_key) {
+        builder = builder.with_access_key_id(key.expose()).with_secret_access_key(secret.expose());
+        if let Some(token) = &options.session_token {
+            builder = builder.with_token(token.expose());
+        }
+    }
+    builder.build()
+}
+
+/// Objects of one bucket, and their locations.
+type Keys = Vec<(Path, String)>;
+
+/// An object of a listing.
+fn stored(bucket: &str, found: &ObjectMeta) -> StoredFile {
+    StoredFile {
+        location: format!("s3://{bucket}/{}", found.location),
+        name: found.location.filename().unwrap_or_default().to_owned(),
+        size_bytes: found.size,
+        modified_ms: found.last_modified.timestamp_millis(),
+    }
+}
+
+impl Store for S3Store {
+    fn create(&self, location: &str) -> io::Result<Box<dyn FileSink>> {
+        Ok(Box::new(S3Sink::new(self.clone(), location)?))
+    }
+
+    fn put(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
+        let (bucket, key) = self.bucket(location)?;
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.wait(async move { bucket.client.put(&key, bytes.into()).await.map(|_| ()).map_err(io_error) })
+    }
+
+    fn note(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
+        self.put(location, bytes)
+    }
+
+    fn get(&self, location: &str) -> io::Result<Vec<u8>> {
+        let (bucket, key) = self.bucket(location)?;
+        let whole = async move { bucket.client.get(&key).await?.bytes().await };
+        self.wait(async move { whole.await.map(|bytes| bytes.to_vec()).map_err(io_error) })
+    }
+
+    fn delete(&self, location: &str) -> io::Result<()> {
+        let (bucket, key) = self.bucket(location)?;
+        self.wait(async move {
+            match bucket.client.delete(&key).await.map_err(io_error) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            }
+        })
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<StoredFile>> {
+        let (bucket, key) = self.bucket(&format!("{}/", folder.trim_end_matches('/')))?;
+        self.wait(async move {
+            let listed = bucket.client.list_with_delimiter(Some(&key)).await.map_err(io_error)?;
+            let mut files: Vec<StoredFile> = listed.objects.iter().map(|found| stored(&bucket.name, found)).collect();
+            files.sort_by(|left, right| left.name.cmp(&right.name));
+            Ok(files)
+        })
+    }
+
+    fn delete_folder(&self, folder: &str) -> io::Result<()> {
+        let mut files = Vec::new();
+        self.walk(folder, &mut |file| {
+            files.push(file.location);
+            ControlFlow::Continue(())
+        })?;
+        match self.delete_many(&files).into_iter().next() {
+            Some((location, error)) => Err(io::Error::new(error.kind(), format!("{location}: {error}"))),
+            None => self.uploads(folder)?.iter().try_for_each(|upload| self.abort_upload(upload)),
+        }
+    }
+
+    fn settle(&self, _folder: &str) -> io::Result<()> {
+        // What the store has accepted is durable.
+        Ok(())
+    }
+
+    fn walk(&self, prefix: &str, visit: &mut dyn FnMut(StoredFile) -> ControlFlow<()>) -> io::Result<()> {
+        let (bucket, key) = self.bucket(&format!("{}/", prefix.trim_end_matches('/')))?;
+        // A page is fetched while the one before is looked at; no more are held.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.spawn(async move {
+            let mut pages = bucket.client.list(Some(&key)).chunks(1_000);
+            while let Some(page) = pages.next().await {
+                let page = page.into_iter().map(|found| found.map(|found| stored(&bucket.name, &found)));
+                let page: io::Result<Vec<StoredFile>> = page.collect::<object_store::Result<_>>().map_err(io_error);
+                // This blocks one of the store's own threads, and only while the other side works.
+                if tokio::task::block_in_place(|| sender.send(page)).is_err() {
+                    break;
+                }
+            }
+        })?;
+        for page in receiver {
+            for file in page? {
+                if visit(file).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_many(&self, locations: &[String]) -> Vec<(String, io::Error)> {
+        let mut failed = Vec::new();
+        // Of one bucket and one table's keys at a time; the store takes a thousand in a request.
+        let mut groups: HashMap<*const AmazonS3, (Bucket, Keys)> = HashMap::new();
+        for location in locations {
+            match self.bucket(location) {
+                Ok((bucket, key)) => {
+                    let group = groups.entry(Arc::as_ptr(&bucket.client)).or_insert_with(|| (bucket, Vec::new()));
+                    group.1.push((key, location.clone()));
+                }
+                Err(error) => failed.push((location.clone(), error)),
+            }
+        }
+        for (bucket, keys) in groups.into_values() {
+            let paths: Vec<object_store::Result<Path>> = keys.iter().map(|(path, _)| Ok(path.clone())).collect();
+            let done = self.wait(async move {
+                let stream = futures::stream::iter(paths).boxed();
+                bucket.client.delete_stream(stream).try_collect::<Vec<_>>().await.map_err(io_error)
+            });
+            if done.is_err() {
+                // Which of them failed, and why, is asked one by one: this is the rare case.
+                let one = |(_, location): &(Path, String)| Some((location.clone(), self.delete(location).err()?));
+                failed.extend(keys.iter().filter_map(one));
+            }
+        }
+        failed
+    }
+
+    fn read_range(&self, location: &str, range: Range<u64>) -> io::Result<Bytes> {
+        let (bucket, key) = self.bucket(location)?;
+        self.wait(async move { iceberg_storage::range(&bucket.client, &key, range).await })
+    }
+
+    fn size(&self, location: &str) -> io::Result<Option<u64>> {
+        let (bucket, key) = self.bucket(location)?;
+        self.wait(async move {
+            match bucket.client.head(&key).await.map_err(io_error) {
+                Ok(found) => Ok(Some(found.size)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn uploads(&self, prefix: &str) -> io::Result<Vec<PendingUpload>> {
+        let (bucket, key) = self.bucket(&format!("{}/", prefix.trim_end_matches('/')))?;
+        self.wait(async move { s3_uploads::list(&bucket, &key).await })
+    }
+
+    fn abort_upload(&self, upload: &PendingUpload) -> io::Result<()> {
+        use object_store::multipart::MultipartStore;
+        let (bucket, key) = self.bucket(&upload.location)?;
+        let id = upload.upload_id.clone();
+        self.wait(async move {
+            match bucket.client.abort_multipart(&key, &id).await.map_err(io_error) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            }
+        })
+    }
+
+    fn learn(&self, location: &str, config: &BTreeMap<String, String>) {
+        let told = self.inner.options.with(config);
+        let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = location.trim_end_matches('/').to_owned();
+        if told == self.inner.options && !known.tables.contains_key(&table) {
+            return;
+        }
+        if known.tables.get(&table) != Some(&told) {
+            known.clients.retain(|(_, of), _| *of != table);
+            known.tables.insert(table, told);
+        }
+    }
+
+    fn file_io(&self) -> FileIO {
+        iceberg_storage::file_io(self.clone())
+    }
+}
+
+#[cfg(test)]
+#[path = "s3_tests.rs"]
+mod tests;

@@ -1,0 +1,234 @@
+//! A catalog that speaks HTTP: what each kind of answer does to a load.
+
+use std::time::Duration;
+
+use lakehost_pipeline::Secret;
+use lakehost_pipeline::ports::{Committed, Lake};
+
+use super::support::{Job, RestWorld, Trouble, rows, table};
+use crate::{CatalogOptions, IcebergLake, LakeOptions, RestAuth, RestOptions};
+
+fn open(world: &RestWorld, change: impl FnOnce(&mut RestOptions)) -> crate::Result<IcebergLake> {
+    let mut options = RestOptions::new(world.server().url().parse().unwrap());
+    change(&mut options);
+    IcebergLake::open(LakeOptions { catalog: CatalogOptions::Rest(Box::new(options)), ..world.options() })
+}
+
+const REFUSAL: &str = r#"{"error": {"message": "no, never", "type": "BadRequestException", "code": 400}}"#;
+
+#[test]
+fn every_answer_ends_in_one_snapshot_or_in_none() {
+    use Trouble::*;
+    // The trouble of the first request, then either how many requests it takes or the code of the failure.
+    let cases: Vec<(Trouble, Result<u32, &str>)> = vec![
+        (Refuse(500, "<html>"), Ok(2)),
+        (Refuse(502, "<html>bad gateway</html>"), Ok(2)),
+        (Refuse(503, ""), Ok(2)),
+        (Refuse(504, "<html>"), Ok(2)),
+        (Refuse(302, ""), Ok(2)),
+        (Refuse(200, "<html>please wait</html>"), Ok(2)),
+        (ApplyThen(500, "<html>"), Ok(1)),
+        (ApplyThen(503, ""), Ok(1)),
+        (ApplyThen(200, "<html>please wait</html>"), Ok(1)),
+        (DropAnswer, Ok(1)),
+        (DropRequest, Ok(2)),
+        (CutAnswer(40), Ok(1)),
+        (Refuse(409, ""), Ok(2)),
+        (Refuse(400, REFUSAL), Err("LH0607")),
+        (Refuse(406, REFUSAL), Err("LH0607")),
+        (Refuse(403, "<html>"), Err("LH0606")),
+        (Refuse(401, ""), Err("LH0606")),
+        (Refuse(429, ""), Err("LH0601")),
+    ];
+    for existing in [false, true] {
+        for (trouble, wanted) in &cases {
+            let world = RestWorld::new();
+            let lake = world.lake();
+            if existing {
+                Job::month("2023-12", 100..110).land(&lake);
+            }
+            let before = (world.files(), world.server().commits());
+            world.server().trouble([trouble.clone()]);
+            let job = Job::month("2024-01", 0..10);
+            let ended = job.run(&lake);
+            let context = format!("{trouble:?}, existing {existing}: {ended:?}");
+            match wanted {
+                Ok(requests) => {
+                    assert!(
+                        matches!(ended, Ok(Committed::Landed { attempts, .. }) if attempts == *requests),
+                        "{context}"
+                    );
+                    assert_eq!(world.server().commits() - before.1, *requests as usize, "{context}");
+                    assert_eq!(lake.state(&table()).unwrap().metadata.snapshots().len(), 1 + usize::from(existing));
+                    assert_eq!(rows(&world, &lake)["2024-01"], 10, "{context}");
+                    world.check_no_orphans(&lake);
+                }
+                Err(code) => {
+                    assert_eq!(ended.as_ref().unwrap_err().code().0, *code, "{context}");
+                    assert_eq!(world.files(), before.0, "{context}");
+                    assert_eq!(Lake::table(&lake, &table()).unwrap().is_some(), existing);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_that_arrives_after_its_client_gave_up_lands_at_most_once() {
+    for existing in [false, true] {
+        let world = RestWorld::new();
+        let lake = open(&world, |options| options.timeout = Duration::from_millis(400)).unwrap();
+        if existing {
+            Job::month("2023-12", 100..110).land(&lake);
+        }
+        world.server().trouble([Trouble::Hold(Duration::from_millis(900))]);
+        let ended = Job::month("2024-01", 0..10).run(&lake).unwrap();
+        assert!(matches!(ended, Committed::Landed { attempts: 2, .. }), "{ended:?}");
+        std::thread::sleep(Duration::from_millis(1_000));
+        assert_eq!(lake.state(&table()).unwrap().metadata.snapshots().len(), 1 + usize::from(existing));
+        assert_eq!(rows(&world, &lake)["2024-01"], 10);
+        world.check_no_orphans(&lake);
+    }
+}
+
+#[test]
+fn a_token_that_runs_out_during_a_commit_is_renewed_and_the_request_sent_again() {
+    let world = RestWorld::new();
+    world.server().guard();
+    let credential = |text: &str| RestAuth::Credential { credential: Secret::new(text), server: None, scope: None };
+    let lake = open(&world, |options| options.auth = credential("id:secret")).unwrap();
+    Job::month("2023-12", 100..110).land(&lake);
+    let before = world.server().commits();
+    world.server().trouble([Trouble::ExpireToken]);
+    let ended = Job::month("2024-01", 0..10).run(&lake).unwrap();
+    assert!(matches!(ended, Committed::Landed { attempts: 1, .. }), "{ended:?}");
+    let requests = world.server().requests();
+    let posts: Vec<_> =
+        requests.iter().filter(|request| request.path.ends_with("/tables/trips") && request.method == "POST").collect();
+    assert_eq!(posts.len(), before + 2);
+    let last = &posts[posts.len() - 2..];
+    assert_eq!(last[0].body, last[1].body);
+    assert_eq!(last[0].header("idempotency-key"), last[1].header("idempotency-key"));
+    assert_ne!(last[0].header("authorization"), last[1].header("authorization"));
+    world.check_no_orphans(&lake);
+
+    for wrong in [credential("id:hunter2"), RestAuth::Token(Secret::new("hunter2")), RestAuth::None] {
+        let error = open(&world, |options| options.auth = wrong).unwrap_err();
+        assert_eq!(lakehost_pipeline::Diagnostic::code(&error).0, "LH0606", "{error:?}");
+        let shown = format!("{error} {error:?} {:?}", lakehost_pipeline::Diagnostic::cause(&error));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn the_catalog_says_where_a_new_table_lies_and_which_uuid_it_has() {
+    let world = RestWorld::new();
+    world.server().suffix("-0a1b");
+    let lake = world.lake();
+    Job::month("2024-01", 0..10).land(&lake);
+    Job::month("2024-02", 10..20).land(&lake);
+    let state = lake.state(&table()).unwrap();
+    assert!(state.metadata.location().ends_with("/raw/trips-0a1b"), "{}", state.metadata.location());
+    assert!(world.files().iter().all(|name| name.starts_with("raw/trips-0a1b/")), "{:?}", world.files());
+    assert_eq!(rows(&world, &lake).len(), 2);
+    world.check_no_orphans(&lake);
+}
+
+#[test]
+fn a_catalog_that_keeps_its_metadata_files_to_itself_works_too() {
+    let world = RestWorld::new();
+    world.server().secretive();
+    let (one, two) = (world.lake(), world.lake());
+    Job::month("2024-01", 0..10).land(&one);
+    let slow = Job::month("2024-02", 10..20);
+    let load = slow.begin(&one).unwrap();
+    Job::month("2024-03", 20..30).land(&two);
+    world.server().trouble([Trouble::Refuse(500, ""), Trouble::DropAnswer]);
+    assert!(matches!(slow.finish(load).unwrap(), Committed::Landed { .. }));
+    assert_eq!(rows(&world, &one).values().sum::<usize>(), 30);
+    assert_eq!(one.state(&table()).unwrap().metadata.snapshots().len(), 3);
+    assert!(one.drop_table(&table()).unwrap().files_deleted);
+    assert!(Lake::table(&one, &table()).unwrap().is_none());
+}
+
+#[test]
+fn lists_come_page_by_page() {
+    let world = RestWorld::new();
+    let lake = world.lake();
+    assert!(lake.list(None).unwrap().is_empty());
+    for name in ["e", "a", "d", "b", "c"] {
+        let mut job = Job::month("2024-01", 0..1);
+        job.target.table.name = name.into();
+        job.land(&lake);
+    }
+    let names: Vec<String> = lake.table_names(Some("raw")).unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["raw.a", "raw.b", "raw.c", "raw.d", "raw.e"]);
+    assert_eq!(lake.namespaces().unwrap(), ["raw"]);
+    assert!(lake.table_names(Some("nope")).unwrap().is_empty());
+}
+
+#[test]
+fn a_url_that_is_no_catalog_is_told_from_one_without_tables() {
+    let world = RestWorld::new();
+    let error =
+        open(&world, |options| options.uri = format!("{}/else", world.server().url()).parse().unwrap()).unwrap_err();
+    assert_eq!(lakehost_pipeline::Diagnostic::code(&error).0, "LH0601", "{error:?}");
+    for uri in ["ftp://h/x", "http://user:hunter2@h/x"] {
+        let error = open(&world, |options| options.uri = uri.parse().unwrap()).unwrap_err();
+        assert_eq!(lakehost_pipeline::Diagnostic::code(&error).0, "LH0102");
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+    // The version at the end of a URL is no part of it.
+    let lake = open(&world, |options| options.uri = format!("{}/v1/", world.server().url()).parse().unwrap()).unwrap();
+    assert!(lake.list(None).unwrap().is_empty());
+}
+
+/// A server of others: the Apache project's own, on MinIO. `LAKEHOST_REST_URL` names it, `LAKEHOST_REST_S3` its object store as
+/// `http://key:secret@host:port/bucket`.
+#[test]
+fn the_servers_of_others_take_our_commits() {
+    let (Ok(uri), Ok(s3)) = (std::env::var("LAKEHOST_REST_URL"), std::env::var("LAKEHOST_REST_S3")) else {
+        eprintln!("skipped: a REST catalog of others (LAKEHOST_REST_URL and LAKEHOST_REST_S3 are not set)");
+        return;
+    };
+    let s3: url::Url = s3.parse().unwrap();
+    let options = crate::S3Options {
+        endpoint: Some(format!("http://{}:{}", s3.host_str().unwrap(), s3.port().unwrap())),
+        region: Some("us-east-1".to_owned()),
+        path_style: true,
+        access_key: Some(Secret::new(s3.username())),
+        secret_key: Some(Secret::new(s3.password().unwrap())),
+        session_token: None,
+        allow_http: true,
+    };
+    let world = super::support::World::new();
+    let open = || {
+        let catalog = CatalogOptions::from_uri(&uri, "lakehost").unwrap();
+        let warehouse = format!("s3:/{}/warehouse", s3.path()).into();
+        IcebergLake::open(LakeOptions { catalog, warehouse, s3: options.clone(), ..world.options() }).unwrap()
+    };
+    let (one, two) = (open(), open());
+    if Lake::table(&one, &table()).unwrap().is_some() {
+        one.drop_table(&table()).unwrap();
+    }
+    Job::month("2024-01", 0..10).land(&one);
+    Job::month("2024-02", 10..20).land(&two);
+    Job::month("2024-01", 0..7).land(&one);
+    let slow = Job::month("2024-03", 30..40);
+    let load = slow.begin(&one).unwrap();
+    Job::month("2024-04", 40..50).land(&two);
+    assert!(matches!(slow.finish(load).unwrap(), Committed::Landed { .. }));
+    let (slow, fast) = (Job::month("2024-05", 0..1), Job::month("2024-05", 0..2));
+    let load = slow.begin(&one).unwrap();
+    fast.land(&two);
+    assert_eq!(slow.finish(load).unwrap_err().code().0, "LH0602");
+    let found: Vec<usize> = rows(&world, &two).into_values().collect();
+    assert_eq!(found, [7, 10, 10, 10, 2]);
+    let state = one.state(&table()).unwrap();
+    // Nessie shows the present snapshot alone.
+    let keeps_history = one.core.catalog.can().history;
+    assert_eq!(state.metadata.snapshots().len(), if keeps_history { 6 } else { 1 });
+    assert!(one.table_names(None).unwrap().contains(&table()));
+    let dropped = one.drop_table(&table()).unwrap();
+    assert_eq!(dropped.files_deleted, one.core.warehouse.owns(&dropped.location), "{dropped:?}");
+}

@@ -1,0 +1,171 @@
+//! The splits of one window, read into data files: which path rows take, and what becomes of those that are dropped.
+
+use std::collections::BTreeMap;
+
+use arrow_schema::{FieldRef, Schema, SchemaRef};
+use lakehost_columnar::{
+    OutputSchema, Path, RejectSink, RowStep, Rows, Stage, Transcoder, WriteOptions, WrittenFile, as_is_plan,
+};
+
+use crate::chain::Chain;
+use crate::diagnostic::Fault;
+use crate::drift::{Guarded, Settled, Sides};
+use crate::error::{Error, from_columns};
+use crate::layout;
+use crate::ports::{Load, SourceObject, Split};
+use crate::quarantine::Quarantine;
+use crate::run::{OneWindow, Ports};
+
+/// What the splits of a window came to.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub files: Vec<WrittenFile>,
+    pub objects: Vec<SourceObject>,
+    pub rows_read: u64,
+    pub rows_written: u64,
+    /// By rule.
+    pub rejected: BTreeMap<String, u64>,
+    /// Values that the contract took out, by column.
+    pub discarded: BTreeMap<String, u64>,
+    pub paths: Vec<&'static str>,
+    /// What happened to the table's columns: `new column fee (Float64)`.
+    pub changes: Vec<String>,
+    /// The rejected rows, when somebody keeps them.
+    pub quarantine: Option<Quarantine>,
+}
+
+impl OneWindow<'_> {
+    pub(crate) fn read_splits(
+        &self,
+        ports: &mut Ports<'_>,
+        splits: &[Split],
+        chain: &Chain,
+        load: &mut dyn Load,
+    ) -> Result<Tally, Fault> {
+        // A quarter of the budget: half is the transcoder's, the rest the components'.
+        let limit_bytes = usize::try_from(self.plan.memory_bytes / 4).unwrap_or(usize::MAX);
+        let quarantine = self.plan.quarantine.then(|| Quarantine::new(limit_bytes));
+        let mut tally = Tally { quarantine, ..Tally::default() };
+        for split in splits {
+            if ports.meter.cancelled() {
+                return Err(Error::Interrupted.into());
+            }
+            let add_split = |fault: Fault| fault.with("split", &split.id);
+            let rows = ports.source.open(split).map_err(add_split)?;
+            self.read_split(ports, rows, chain, load, &mut tally).map_err(add_split)?;
+            let mark = ports.meter.enter(Stage::Download);
+            let objects = ports.source.objects(split);
+            ports.meter.leave(Stage::Download, mark);
+            tally.objects.extend(objects.map_err(add_split)?);
+        }
+        Ok(tally)
+    }
+
+    fn read_split(
+        &self,
+        ports: &Ports<'_>,
+        rows: Rows,
+        chain: &Chain,
+        load: &mut dyn Load,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        let source = ports.source.plugin().to_string();
+        let (name, found): (String, SchemaRef) = match &rows {
+            Rows::Scan(scan) => (scan.file().bytes().name().to_owned(), scan.schema().clone()),
+            Rows::Batches(batches) => (source.clone(), batches.schema()),
+        };
+        let settled = self.settle(&name, &found, chain.writes(), load, tally)?;
+        let granularity = ports.source.spec().granularity;
+        let now_micros = ports.meter.now_ms() * 1_000;
+        let metadata = self.plan.metadata_columns.then_some((now_micros, name.as_str()));
+        let output = OutputSchema {
+            schema: load.schema().clone(),
+            constants: layout::constants(self.window, granularity, metadata),
+        };
+        let sinks = load.sinks();
+        if let (Rows::Scan(scan), true, true) = (&rows, chain.is_empty(), load.partition().is_empty())
+            && !self.plan.reference_path
+            && settled == Settled::default()
+            && let Ok(as_is) = as_is_plan(scan, &output)
+        {
+            let file =
+                as_is.write(sinks.as_ref(), self.plan.verify, self.plan.threads, ports.meter).map_err(from_columns)?;
+            tally.rows_read += scan.file().rows();
+            tally.rows_written += file.rows;
+            tally.files.push(file);
+            tally.paths.push("as-is");
+            if let Some(quarantine) = &mut tally.quarantine {
+                quarantine.close(&name, &source, std::iter::empty(), &Guarded::new(chain, &settled));
+            }
+            return Ok(());
+        }
+        let options = WriteOptions {
+            partition: load.partition().to_vec(),
+            threads: self.plan.threads,
+            memory_bytes: usize::try_from(self.plan.memory_bytes / 2).unwrap_or(usize::MAX),
+            ..WriteOptions::default()
+        };
+        let step = Guarded::new(chain, &settled);
+        let shelf = tally.quarantine.as_ref().map(Quarantine::shelf);
+        let transcoder = Transcoder {
+            output: &output,
+            options: &options,
+            step: Some(&step),
+            sinks: sinks.as_ref(),
+            observer: ports.meter,
+            path: if self.plan.reference_path { Path::Arrow } else { Path::Auto },
+            rejects: shelf.as_ref().map(|shelf| shelf as &dyn RejectSink),
+        };
+        let outcome = transcoder.run(rows).map_err(from_columns)?;
+        tally.rows_read += outcome.rows_read;
+        tally.rows_written += outcome.rows_written;
+        for (code, rows) in &outcome.rejected {
+            *tally.rejected.entry(step.rule_name(*code)).or_default() += rows;
+        }
+        if let Some(quarantine) = &mut tally.quarantine {
+            quarantine.close(&name, &source, outcome.rejected.keys().copied(), &step);
+        }
+        for (column, values) in step.into_discarded() {
+            *tally.discarded.entry(column).or_default() += values;
+        }
+        tally.files.extend(outcome.files);
+        tally.paths.push(if outcome.page_path_columns > 0 { "pages" } else { "arrow" });
+        Ok(())
+    }
+
+    /// Holds a split's columns against the contract, and lets the table take what it may.
+    fn settle(
+        &self,
+        file: &str,
+        found: &Schema,
+        written: &[FieldRef],
+        load: &mut dyn Load,
+        tally: &mut Tally,
+    ) -> Result<Settled, Fault> {
+        let contract = &self.plan.contract;
+        let present = load.schema().clone();
+        let (table, promised) = (self.table, self.dataset.schema.as_ref());
+        let settled = Sides { table, promised, present: &present, written, found, file }.settle(contract)?;
+        if !settled.evolve {
+            return Ok(settled);
+        }
+        load.evolve(found, file)?;
+        let now = load.schema().clone();
+        for field in now.fields() {
+            let kind = field.data_type();
+            match present.field_with_name(field.name()) {
+                Err(_) => tally.changes.push(format!("new column {} ({kind})", field.name())),
+                Ok(before) if before.data_type() != kind => {
+                    tally.changes.push(format!(
+                        "column {} is {kind} now ({} before)",
+                        field.name(),
+                        before.data_type()
+                    ));
+                }
+                Ok(_) => {}
+            }
+        }
+        // The table has what it wanted; what is left is for the split alone.
+        Ok(Sides { table, promised, present: &now, written, found, file }.settle(contract)?)
+    }
+}
