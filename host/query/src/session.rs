@@ -93,19 +93,18 @@ impl<T: Tables> Session<T> {
         let named = state.resolve_table_references(&statement).map_err(|error| from_engine(&error, &[]))?;
         let columns = self.register(&context, named)?;
 
-        let (plan, stream) = self.runtime.block_on(async {
+        let stream = self.runtime.block_on(async {
             let mut planned = plan(&context, statement.clone()).await;
             // A statement that is right as written stays as written; only one that is not gets its names spelled as the tables do.
             if planned.is_err() && spell_columns(&mut statement, &columns) {
                 planned = plan(&context, statement).await;
             }
             let plan = planned.map_err(|error| from_engine(&error, &columns))?;
-            let frame =
-                context.execute_logical_plan(plan.clone()).await.map_err(|error| from_engine(&error, &columns))?;
-            let stream = frame.execute_stream().await.map_err(|error| from_engine(&error, &columns))?;
-            Ok::<_, Error>((plan, stream))
+            let frame = context.execute_logical_plan(plan).await.map_err(|error| from_engine(&error, &columns))?;
+            frame.execute_stream().await.map_err(|error| from_engine(&error, &columns))
         })?;
-        let schema = Arc::new(plan.schema().as_arrow().clone());
+        // The plan as written still lacks the casts that the engine adds.
+        let schema = stream.schema();
         Ok(Rows { schema, stream, columns, runtime: Arc::clone(&self.runtime) })
     }
 
