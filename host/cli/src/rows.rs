@@ -84,13 +84,11 @@ fn write_to(
     place: &str,
 ) -> Result<(), Fault> {
     // One more than is shown tells whether there are more.
-    let mut batches = Limited { batches, left: layout.limit.saturating_add(1) };
-    if layout.format == RowFormat::Table {
-        return table(schema, batches, layout, out, place);
-    }
-    batches.left = layout.limit;
+    let more = usize::from(layout.format == RowFormat::Table);
+    let batches = Limited { batches, left: layout.limit.saturating_add(more) };
     match layout.format {
-        RowFormat::Table | RowFormat::Csv => csv_rows(schema, batches, out, place),
+        RowFormat::Table => table(schema, batches, layout, out, place),
+        RowFormat::Csv => csv_rows(schema, batches, out, place),
         RowFormat::Json => json_rows(batches, with_nulls().build::<_, json::writer::JsonArray>(out), b"\n", place),
         RowFormat::Jsonl => json_rows(batches, with_nulls().build::<_, json::writer::LineDelimited>(out), b"", place),
         RowFormat::Parquet => parquet_rows(schema, batches, out, place),

@@ -31,25 +31,15 @@ mod on_postgres {
     }
     use crate::tests::readers;
 
-    #[path = "answers.rs"]
     mod answers;
-    #[path = "commits.rs"]
     mod commits;
-    #[path = "crashes.rs"]
     mod crashes;
-    #[path = "delete.rs"]
     mod delete;
-    #[path = "evolve.rs"]
     mod evolve;
-    #[path = "lost.rs"]
     mod lost;
-    #[path = "merge.rs"]
     mod merge;
-    #[path = "races.rs"]
     mod races;
-    #[path = "refs.rs"]
     mod refs;
-    #[path = "rejects.rs"]
     mod rejects;
 }
 
@@ -62,25 +52,15 @@ mod on_rest {
     }
     use crate::tests::readers;
 
-    #[path = "answers.rs"]
     mod answers;
-    #[path = "commits.rs"]
     mod commits;
-    #[path = "crashes.rs"]
     mod crashes;
-    #[path = "delete.rs"]
     mod delete;
-    #[path = "evolve.rs"]
     mod evolve;
-    #[path = "lost.rs"]
     mod lost;
-    #[path = "merge.rs"]
     mod merge;
-    #[path = "races.rs"]
     mod races;
-    #[path = "refs.rs"]
     mod refs;
-    #[path = "rejects.rs"]
     mod rejects;
 }
 
@@ -93,16 +73,10 @@ mod on_s3 {
     }
     use crate::tests::readers;
 
-    #[path = "answers.rs"]
     mod answers;
-    #[path = "evolve.rs"]
     mod evolve;
-    #[path = "lost.rs"]
     mod lost;
-    #[path = "races.rs"]
     mod races;
-    #[path = "refs.rs"]
     mod refs;
-    #[path = "rejects.rs"]
     mod rejects;
 }

@@ -25,6 +25,7 @@ pub mod rejects;
 mod report;
 mod run;
 mod secret;
+mod span;
 pub mod window;
 
 pub use checks::{Check, CheckKind, CheckOutcome, Severity};
@@ -37,4 +38,5 @@ pub use plan::Plan;
 pub use report::{ErrorReport, Meter, RunReport, Status, WindowReport};
 pub use run::{Ports, run};
 pub use secret::Secret;
+pub use span::{span_ms, typed_span_ms};
 pub use window::{Granularity, Window};

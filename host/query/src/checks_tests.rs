@@ -1,26 +1,16 @@
 //! Every kind of check over a real Iceberg table of two windows: passing, failing, nulls, no rows at all, and names that are no identifiers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Date32Array, Float64Array, Int32Array, StringArray, TimestampMicrosecondArray};
-use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::io::LocalFsStorageFactory;
-use iceberg::memory::{MEMORY_CATALOG_WAREHOUSE, MemoryCatalogBuilder};
-use iceberg::spec::{DataFileFormat, NestedField, PrimitiveType, Schema, Type};
-use iceberg::transaction::{ApplyTransactionAction, Transaction};
-use iceberg::writer::base_writer::data_file_writer::DataFileWriterBuilder;
-use iceberg::writer::file_writer::ParquetWriterBuilder;
-use iceberg::writer::file_writer::location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator};
-use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
-use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
-use iceberg::{Catalog, CatalogBuilder, NamespaceIdent, TableCreation};
+use iceberg::spec::{PrimitiveType, Schema};
+use iceberg::{Catalog, TableCreation};
 use lakehost_pipeline::Granularity;
 use lakehost_pipeline::checks::Severity;
-use parquet::file::properties::WriterProperties;
 use serde_json::json;
 
 use super::*;
+use crate::test_tables::{append, catalog, field, runtime};
 
 /// A name that would end a string, an identifier and a statement.
 const HOSTILE: &str = "a\"; drop table 'x' -- .b $1";
@@ -45,16 +35,10 @@ fn february() -> Vec<Row> {
 }
 
 fn world(windows: &[(i32, Vec<Row>)]) -> World {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = runtime();
     let folder = tempfile::tempdir().unwrap();
     let table = runtime.block_on(async {
-        let catalog = MemoryCatalogBuilder::default()
-            .with_storage_factory(Arc::new(LocalFsStorageFactory))
-            .load("m", HashMap::from([(MEMORY_CATALOG_WAREHOUSE.to_owned(), folder.path().display().to_string())]))
-            .await?;
-        let namespace = NamespaceIdent::new("raw".to_owned());
-        catalog.create_namespace(&namespace, HashMap::new()).await?;
-        let field = |id, name: &str, primitive| Arc::new(NestedField::optional(id, name, Type::Primitive(primitive)));
+        let (catalog, namespace) = catalog(folder.path()).await?;
         let schema = Schema::builder()
             .with_fields([
                 field(1, "Id", PrimitiveType::Int),
@@ -67,14 +51,6 @@ fn world(windows: &[(i32, Vec<Row>)]) -> World {
         let creation = TableCreation::builder().name("trips".to_owned()).schema(schema).build();
         let mut table = catalog.create_table(&namespace, creation).await?;
         for (number, (window, rows)) in windows.iter().enumerate() {
-            let schema = table.metadata().current_schema().clone();
-            let files = RollingFileWriterBuilder::new_with_default_file_size(
-                ParquetWriterBuilder::new(WriterProperties::default(), schema.clone()),
-                table.file_io().clone(),
-                DefaultLocationGenerator::new(table.metadata())?,
-                DefaultFileNameGenerator::new(format!("f{number}"), None, DataFileFormat::Parquet),
-            );
-            let mut writer = DataFileWriterBuilder::new(files).build(None).await?;
             let day = 86_400_000_000i64;
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(rows.iter().map(|row| row.0).collect::<Int32Array>()),
@@ -87,10 +63,7 @@ fn world(windows: &[(i32, Vec<Row>)]) -> World {
                 ),
                 Arc::new(Date32Array::from_value(*window, rows.len())),
             ];
-            writer.write(RecordBatch::try_new(Arc::new(schema_to_arrow_schema(&schema)?), columns).unwrap()).await?;
-            let transaction = Transaction::new(&table);
-            let transaction = transaction.fast_append().add_data_files(writer.close().await?).apply(transaction)?;
-            table = transaction.commit(&catalog).await?;
+            table = append(&catalog, table, &format!("f{number}"), columns).await?;
         }
         Ok::<_, iceberg::Error>(table)
     });

@@ -15,6 +15,8 @@ mod provider;
 mod refusal;
 mod scan;
 mod session;
+#[cfg(test)]
+mod test_tables;
 mod time_travel;
 #[cfg(test)]
 mod trap_tests;

@@ -1,27 +1,17 @@
 //! Whole statements over a real Iceberg table: two appends of three rows, written by the iceberg crate's own writer.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::util::pretty::pretty_format_batches;
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
-use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::io::LocalFsStorageFactory;
-use iceberg::memory::{MEMORY_CATALOG_WAREHOUSE, MemoryCatalogBuilder};
-use iceberg::spec::{DataFileFormat, NestedField, PrimitiveType, Schema, Type};
+use iceberg::spec::{PrimitiveType, Schema};
 use iceberg::table::Table;
-use iceberg::transaction::{ApplyTransactionAction, Transaction};
-use iceberg::writer::base_writer::data_file_writer::DataFileWriterBuilder;
-use iceberg::writer::file_writer::ParquetWriterBuilder;
-use iceberg::writer::file_writer::location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator};
-use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
-use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
-use iceberg::{Catalog, CatalogBuilder, NamespaceIdent, TableCreation};
+use iceberg::{Catalog, TableCreation};
 use lakehost_pipeline::ports::TableName;
-use parquet::file::properties::WriterProperties;
 
 use super::*;
+use crate::test_tables::{append, catalog, field, runtime};
 
 struct Fixture {
     table: Table,
@@ -45,16 +35,10 @@ impl Tables for &Fixture {
 }
 
 fn fixture() -> Fixture {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = runtime();
     let folder = tempfile::tempdir().unwrap();
     let made = runtime.block_on(async {
-        let catalog = MemoryCatalogBuilder::default()
-            .with_storage_factory(Arc::new(LocalFsStorageFactory))
-            .load("m", HashMap::from([(MEMORY_CATALOG_WAREHOUSE.to_owned(), folder.path().display().to_string())]))
-            .await?;
-        let namespace = NamespaceIdent::new("raw".to_owned());
-        catalog.create_namespace(&namespace, HashMap::new()).await?;
-        let field = |id, name: &str, primitive| Arc::new(NestedField::optional(id, name, Type::Primitive(primitive)));
+        let (catalog, namespace) = catalog(folder.path()).await?;
         let schema = Schema::builder()
             .with_fields([
                 field(1, "VendorID", PrimitiveType::Int),
@@ -64,9 +48,9 @@ fn fixture() -> Fixture {
             .build()?;
         let creation = TableCreation::builder().name("trips".to_owned()).schema(schema).build();
         let table = catalog.create_table(&namespace, creation).await?;
-        let table = append(&catalog, table, "a", [Some(1), Some(2), None]).await?;
+        let table = append(&catalog, table, "a", trips([Some(1), Some(2), None])).await?;
         let first_snapshot = table.metadata().current_snapshot_id();
-        let table = append(&catalog, table, "b", [Some(3), Some(4), Some(5)]).await?;
+        let table = append(&catalog, table, "b", trips([Some(3), Some(4), Some(5)])).await?;
         Ok::<_, iceberg::Error>((table, first_snapshot.unwrap_or_default()))
     });
     let (table, first_snapshot) = made.unwrap();
@@ -74,24 +58,12 @@ fn fixture() -> Fixture {
     Fixture { table, first_snapshot, as_of_first: false, opened: RefCell::default(), _folder: folder }
 }
 
-async fn append(catalog: &impl Catalog, table: Table, name: &str, vendors: [Option<i32>; 3]) -> iceberg::Result<Table> {
-    let schema = table.metadata().current_schema().clone();
-    let files = RollingFileWriterBuilder::new_with_default_file_size(
-        ParquetWriterBuilder::new(WriterProperties::default(), schema.clone()),
-        table.file_io().clone(),
-        DefaultLocationGenerator::new(table.metadata())?,
-        DefaultFileNameGenerator::new(name.to_owned(), None, DataFileFormat::Parquet),
-    );
-    let mut writer = DataFileWriterBuilder::new(files).build(None).await?;
-    let columns: Vec<ArrayRef> = vec![
+fn trips(vendors: [Option<i32>; 3]) -> Vec<ArrayRef> {
+    vec![
         Arc::new(Int32Array::from(vendors.to_vec())),
         Arc::new(Float64Array::from(vec![Some(1.5), None, Some(f64::NAN)])),
         Arc::new(StringArray::from(vec![Some("Y"), Some("N"), None])),
-    ];
-    writer.write(RecordBatch::try_new(Arc::new(schema_to_arrow_schema(&schema)?), columns)?).await?;
-    let transaction = Transaction::new(&table);
-    let transaction = transaction.fast_append().add_data_files(writer.close().await?).apply(transaction)?;
-    transaction.commit(catalog).await
+    ]
 }
 
 fn answer(fixture: &Fixture, sql: &str) -> String {

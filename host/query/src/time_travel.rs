@@ -1,6 +1,7 @@
 //! `--as-of`: a point in time as people write it, a snapshot id, or the name of a branch or tag.
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use lakehost_pipeline::typed_span_ms;
 
 use crate::error::Error;
 
@@ -34,7 +35,7 @@ impl AsOf {
             return Ok(Self::TimeMs(now_ms));
         }
         if let Some(span) = trimmed.strip_suffix("ago") {
-            return span_ms(span).and_then(|span| now_ms.checked_sub(span)).map(Self::TimeMs).ok_or_else(wrong);
+            return typed_span_ms(span).and_then(|span| now_ms.checked_sub(span)).map(Self::TimeMs).ok_or_else(wrong);
         }
         // A date and a time without seconds is what people type, and the one form that the parser below lacks.
         let full = if is_minute(trimmed) { format!("{trimmed}:00") } else { trimmed.to_owned() };
@@ -55,21 +56,6 @@ fn is_reference(text: &str) -> bool {
 
 fn is_minute(text: &str) -> bool {
     text.len() == "2024-01-31 18:30".len() && text.bytes().filter(|b| *b == b':').count() == 1
-}
-
-/// `1 hour`, `90 minutes`, `2 days`.
-fn span_ms(text: &str) -> Option<i64> {
-    let mut words = text.split_whitespace();
-    let (count, unit, None) = (words.next()?, words.next()?, words.next()) else { return None };
-    let unit_ms: i64 = match unit.to_ascii_lowercase().trim_end_matches('s') {
-        "second" | "sec" => 1_000,
-        "minute" | "min" => 60_000,
-        "hour" => 3_600_000,
-        "day" => 86_400_000,
-        "week" => 7 * 86_400_000,
-        _ => return None,
-    };
-    count.parse::<u32>().ok().and_then(|count| unit_ms.checked_mul(i64::from(count)))
 }
 
 #[cfg(test)]

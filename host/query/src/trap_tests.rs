@@ -6,19 +6,18 @@ use std::sync::Arc;
 use arrow::util::pretty::pretty_format_batches;
 use arrow_array::{ArrayRef, Date32Array, Int32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema as ArrowSchema};
-use iceberg::io::LocalFsStorageFactory;
-use iceberg::memory::{MEMORY_CATALOG_WAREHOUSE, MemoryCatalogBuilder};
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, NestedField, PrimitiveType, Schema, Struct,
-    TableMetadata, TableMetadataBuilder, Transform, Type, UnboundPartitionSpec,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, PrimitiveType, Schema, Struct, TableMetadata,
+    TableMetadataBuilder, Transform, UnboundPartitionSpec,
 };
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
-use iceberg::{Catalog, CatalogBuilder, NamespaceIdent, TableCreation};
+use iceberg::{Catalog, TableCreation};
 use lakehost_pipeline::ports::TableName;
 use parquet::arrow::ArrowWriter;
 
 use crate::session::{OpenTable, Session, Tables};
+use crate::test_tables::{catalog, field, runtime};
 
 struct One(Table);
 
@@ -35,10 +34,6 @@ impl Tables for &One {
     fn names(&self) -> crate::Result<Vec<TableName>> {
         Ok(vec![TableName::parse("raw.t").unwrap()])
     }
-}
-
-fn field(id: i32, name: &str, kind: PrimitiveType) -> Arc<NestedField> {
-    Arc::new(NestedField::optional(id, name, Type::Primitive(kind)))
 }
 
 /// Writes columns of one type under their field ids.
@@ -87,15 +82,10 @@ fn make(
     files: Vec<(Columns, Struct)>,
     later: impl FnOnce(TableMetadataBuilder) -> iceberg::Result<TableMetadataBuilder>,
 ) -> Made {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = runtime();
     let folder = tempfile::tempdir().unwrap();
     let table = runtime.block_on(async {
-        let catalog = MemoryCatalogBuilder::default()
-            .with_storage_factory(Arc::new(LocalFsStorageFactory))
-            .load("m", HashMap::from([(MEMORY_CATALOG_WAREHOUSE.to_owned(), folder.path().display().to_string())]))
-            .await?;
-        let namespace = NamespaceIdent::new("raw".to_owned());
-        catalog.create_namespace(&namespace, HashMap::new()).await?;
+        let (catalog, namespace) = catalog(folder.path()).await?;
         let creation = TableCreation::builder().name("t".to_owned()).schema(schema).partition_spec_opt(spec).build();
         let table = catalog.create_table(&namespace, creation).await?;
         let mut added = Vec::new();

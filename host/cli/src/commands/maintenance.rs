@@ -2,9 +2,8 @@
 
 use lakehost_columnar::NoObserver;
 use lakehost_lake::{CompactOptions, Compacted, ExpireOptions, Expired, Orphan, OrphanOptions, SortKey};
-use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::TableName;
-use lakehost_query::AsOf;
+use lakehost_pipeline::{Fault, typed_span_ms};
 use serde_json::{Value, json};
 
 use crate::args::{CompactArguments, ExpireArguments, LogArguments, OrphansArguments, ReportFormat};
@@ -163,10 +162,7 @@ fn age_ms(text: &str) -> Result<i64, Error> {
         "s" => "seconds",
         unit => unit,
     };
-    match AsOf::parse(&format!("{count} {unit} ago"), 0) {
-        Ok(AsOf::TimeMs(before)) => Ok(-before),
-        _ => Err(wrong()),
-    }
+    typed_span_ms(&format!("{count} {unit}")).ok_or_else(wrong)
 }
 
 /// What the library allows without being told that it is meant.

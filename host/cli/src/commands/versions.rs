@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use lakehost_lake::{AsOf, RefKind, SnapshotInfo, snapshot_as_of};
 use lakehost_pipeline::checks::{Check, CheckOutcome};
 use lakehost_pipeline::ports::TableName;
-use lakehost_pipeline::{Fault, Granularity, Window};
+use lakehost_pipeline::{Fault, Granularity, Window, span_ms};
 use lakehost_query::AsOf as Wanted;
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ fn name_it(
     let from = from.map(when).transpose()?;
     let keep_ms = keep
         .map(|text| {
-            checks::span_ms(text).ok_or_else(|| {
+            span_ms(text).ok_or_else(|| {
                 Error::usage(format!("--keep `{}` is not a span of time such as \"30 days\"", text.escape_debug()))
             })
         })

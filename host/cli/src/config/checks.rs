@@ -2,6 +2,7 @@
 
 use lakehost_pipeline::checks::{Check, CheckKind, Severity};
 use lakehost_pipeline::ports::TableName;
+use lakehost_pipeline::span_ms;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -194,21 +195,6 @@ fn value(value: &toml::Value) -> Result<Value, String> {
             return Err("a value is a text, a number, true, false, a date or a time".to_owned());
         }
     })
-}
-
-/// `2 days`, `90 minutes`.
-pub fn span_ms(text: &str) -> Option<i64> {
-    let mut words = text.split_whitespace();
-    let (count, unit, None) = (words.next()?, words.next()?, words.next()) else { return None };
-    let unit_ms: i64 = match unit.trim_end_matches('s') {
-        "second" => 1_000,
-        "minute" => 60_000,
-        "hour" => 3_600_000,
-        "day" => 86_400_000,
-        "week" => 7 * 86_400_000,
-        _ => return None,
-    };
-    count.parse::<u32>().ok().and_then(|count| unit_ms.checked_mul(i64::from(count)))
 }
 
 #[cfg(test)]

@@ -76,13 +76,7 @@ fn dropped_rows_are_kept_whole_on_every_path() {
 
 #[test]
 fn a_row_that_could_not_be_cast_is_kept_with_the_value_of_its_file() {
-    let batch = RecordBatch::try_from_iter([
-        ("id", Arc::new(arrow_array::Int64Array::from(vec![Some(1), Some(1 << 40), None, Some(4)])) as ArrayRef),
-        ("amount", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0, 4.5])) as ArrayRef),
-    ])
-    .unwrap();
-    let bytes = file_of(&batch, parquet::file::properties::WriterProperties::default());
-    let output = table(&[("id", DataType::Int32), ("amount", DataType::Int64)], Vec::new());
+    let (bytes, output) = unfit();
     for promised in [Some(output.schema.clone()), None] {
         for path in [Path::Arrow, Path::Auto] {
             let rows = Rows::Scan(scan(bytes.clone(), promised.clone()));

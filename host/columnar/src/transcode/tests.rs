@@ -199,8 +199,8 @@ fn kept_rows_arrive_in_order_with_constants_and_derived_columns() {
     }
 }
 
-#[test]
-fn a_value_that_does_not_fit_rejects_its_row_and_only_that() {
+/// A file of four rows, and a table that the second's id and the last's amount do not fit.
+fn unfit() -> (bytes::Bytes, OutputSchema) {
     let batch = RecordBatch::try_from_iter([
         ("id", Arc::new(arrow_array::Int64Array::from(vec![Some(1), Some(1 << 40), None, Some(4)])) as ArrayRef),
         ("amount", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0, 4.5])) as ArrayRef),
@@ -208,6 +208,12 @@ fn a_value_that_does_not_fit_rejects_its_row_and_only_that() {
     .unwrap();
     let bytes = file_of(&batch, parquet::file::properties::WriterProperties::default());
     let output = table(&[("id", DataType::Int32), ("amount", DataType::Int64)], Vec::new());
+    (bytes, output)
+}
+
+#[test]
+fn a_value_that_does_not_fit_rejects_its_row_and_only_that() {
+    let (bytes, output) = unfit();
     // Cast by the promise of the source, and by the table alone: the same.
     for promised in [Some(output.schema.clone()), None] {
         for path in [Path::Arrow, Path::Auto] {
