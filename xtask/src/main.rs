@@ -37,6 +37,9 @@ usage: cargo xtask <verb>
     --rounds N            interleaved rounds (5)
     --rows N              rows of a generated month (2964624)
     --write               put the figures into docs/benchmarks.md
+  bench tables            commits, merges, compaction and clean-up on grown tables, against PyIceberg and DuckDB
+    --only commit,merge   some of commit, merge, compact, clean
+    --rounds N, --write   as above (3)
   tidy                    house rules, each as a sentence
   components              build the WASM components and say where they lie
   wasm-target             make `cargo build --target wasm32-wasip2` work

@@ -12,6 +12,13 @@ pub struct Bar {
     pub met: Option<bool>,
 }
 
+impl Bar {
+    /// A ratio that is worth knowing, and that nothing is asked of.
+    pub fn without(bar: &'static str, what: String, value: Option<f64>) -> Self {
+        Self { limit: "no bar".to_owned(), met: None, ..ratio(bar, what, f64::INFINITY, value) }
+    }
+}
+
 type Runs<'a> = &'a [(Job, Vec<Sample>)];
 
 /// Judges what was run.
@@ -39,13 +46,8 @@ pub fn judge(samples: Runs<'_>, bars: &[String]) -> Vec<Bar> {
                 ("wall", against(wall, |run| run.job.map_or(f64::NAN, |(wall, _)| wall))),
                 ("user CPU", against(user, |run| run.job.map_or(f64::NAN, |(_, user)| user))),
             ] {
-                results.push(Bar {
-                    bar: "P1",
-                    what: format!("{title}: {what} against them without their start and imports"),
-                    limit: "no bar".to_owned(),
-                    measured: value.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.2} ×")),
-                    met: None,
-                });
+                let what = format!("{title}: {what} against them without their start and imports");
+                results.push(Bar::without("P1", what, value));
             }
             results.push(most("P1", format!("{title}: peak RSS"), 200.0, "MiB", max(ours, rss)));
             results.push(most("P1", format!("{title}: all data files"), 80.0, "MB", max(ours, data)));
@@ -54,14 +56,8 @@ pub fn judge(samples: Runs<'_>, bars: &[String]) -> Vec<Bar> {
     if has("P1") {
         let (keeping, plain) = (runs(samples, "p1-window/lakehost-keeping"), runs(samples, "p1-window/lakehost"));
         let value = median_of_rounds(keeping, plain, |keeping, plain| user(keeping) / user(plain));
-        results.push(Bar {
-            bar: "P1",
-            what: "by window, rejected rows kept in a table beside (which no peer does), against without: user CPU"
-                .to_owned(),
-            limit: "no bar".to_owned(),
-            measured: value.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.2} ×")),
-            met: None,
-        });
+        let what = "by window, rejected rows kept in a table beside (which no peer does), against without: user CPU";
+        results.push(Bar::without("P1", what.to_owned(), value));
     }
     if has("P2") {
         let (pages, footer) = (runs(samples, "p2/pages"), runs(samples, "p2/footer"));
@@ -142,7 +138,8 @@ pub fn median(runs: &[Sample], get: fn(&Sample) -> f64) -> Option<f64> {
     middle(runs.iter().map(get).collect())
 }
 
-fn middle(mut values: Vec<f64>) -> Option<f64> {
+/// The middle of some figures; none without one.
+pub fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.retain(|value| value.is_finite());
     values.sort_by(f64::total_cmp);
     let high = *values.get(values.len() / 2)?;
@@ -169,7 +166,8 @@ fn ratio_to_best(
     middle(ours.iter().zip(a.iter().zip(b)).map(|(ours, (a, b))| get(ours) / of_peer(a).min(of_peer(b))).collect())
 }
 
-fn ratio(bar: &'static str, what: String, limit: f64, value: Option<f64>) -> Bar {
+/// A figure of ours by one of somebody else.
+pub fn ratio(bar: &'static str, what: String, limit: f64, value: Option<f64>) -> Bar {
     Bar {
         bar,
         what,

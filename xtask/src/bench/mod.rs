@@ -7,6 +7,7 @@
 mod bars;
 mod jobs;
 mod report;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,20 @@ struct Wanted {
 /// The verb.
 pub fn run(workspace: &Workspace, mut args: Args) -> Result<()> {
     let only: Option<String> = args.value("--only")?;
+    let rounds: Option<usize> = args.value("--rounds")?;
+    let rows: Option<u64> = args.value("--rows")?;
+    let write = args.flag("--write");
+    let part = args.word();
+    args.finish()?;
+    if rounds == Some(0) {
+        bail!("--rounds wants at least 1");
+    }
+    match part.as_deref() {
+        None => {}
+        Some("tables") if rows.is_none() => return tables::run(workspace, only.as_deref(), rounds.unwrap_or(3), write),
+        Some("tables") => bail!("the tables of `bench tables` have a fixed number of rows"),
+        Some(other) => bail!("bench has a part `tables` and none named `{other}`"),
+    }
     let bars: Vec<String> = match only {
         Some(list) => list.split(',').map(|bar| bar.trim().to_uppercase()).collect(),
         None => BARS.map(str::to_owned).to_vec(),
@@ -45,16 +60,7 @@ pub fn run(workspace: &Workspace, mut args: Args) -> Result<()> {
     if let Some(wrong) = bars.iter().find(|bar| !BARS.contains(&bar.as_str())) {
         bail!("no bar `{wrong}`: {}", BARS.join(", "));
     }
-    let wanted = Wanted {
-        bars,
-        rounds: args.value("--rounds")?.unwrap_or(5),
-        rows: args.value("--rows")?.unwrap_or(GENUINE_ROWS),
-        write: args.flag("--write"),
-    };
-    args.finish()?;
-    if wanted.rounds == 0 {
-        bail!("--rounds wants at least 1");
-    }
+    let wanted = Wanted { bars, rounds: rounds.unwrap_or(5), rows: rows.unwrap_or(GENUINE_ROWS), write };
     wasm_target::ensure(workspace, &Output::Inherit)?;
     plugins::build(workspace, &Output::Inherit)?;
     measure(workspace, &wanted)
@@ -86,7 +92,7 @@ fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
         scratch: workspace.scratch("bench/runs")?,
         serving: Serving::start(&months(workspace, wanted)?)?,
     };
-    let mut machine = report::Machine::look(&jobs)?;
+    let mut machine = report::Machine::look(&jobs.lakehost, &jobs.python)?;
     let chosen = jobs.chosen(&wanted.bars);
     let mut samples: Vec<(Job, Vec<Sample>)> = chosen.into_iter().map(|job| (job, Vec::new())).collect();
 
@@ -118,7 +124,7 @@ fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
     println!("\n{text}");
     if wanted.write {
         let page = workspace.root.join("docs/benchmarks.md");
-        report::write(&page, &text)?;
+        report::write(&page, report::LOADS, &text)?;
         println!("written to {}", page.display());
     }
     Ok(())

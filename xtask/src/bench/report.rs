@@ -8,11 +8,27 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::bars::{self, Bar};
-use super::jobs::{Job, Jobs, Sample};
+use super::jobs::{Job, Sample};
 use crate::process;
 
-const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --write` -->";
-const END: &str = "<!-- end of figures -->";
+/// A part of docs/benchmarks.md that is written by a chore.
+#[derive(Clone, Copy)]
+pub struct Section(&'static str);
+
+/// The bars of a load.
+pub const LOADS: Section = Section("figures: written by `cargo xtask bench --write`");
+/// Tables that have grown.
+pub const TABLES: Section = Section("table figures: written by `cargo xtask bench tables --write`");
+
+impl Section {
+    fn begin(self) -> String {
+        format!("<!-- {} -->", self.0)
+    }
+
+    fn end(self) -> String {
+        format!("<!-- end of {} -->", self.0.split(':').next().unwrap_or(self.0))
+    }
+}
 
 /// Where the figures come from.
 pub struct Machine {
@@ -21,7 +37,7 @@ pub struct Machine {
 
 impl Machine {
     /// Reads what the kernel and the programs say of themselves.
-    pub fn look(jobs: &Jobs) -> Result<Self> {
+    pub fn look(lakehost: &Path, python: &Path) -> Result<Self> {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, name: &str| {
             text.lines()
@@ -41,11 +57,16 @@ impl Machine {
             lines: vec![
                 format!("{cores} cores, {processor}, {memory}, Linux {}", read("/proc/sys/kernel/osrelease").trim()),
                 format!("load average before the first round: {}", load()),
-                first(Command::new(&jobs.lakehost).arg("--version"))?,
+                first(Command::new(lakehost).arg("--version"))?,
                 first(Command::new("rustc").arg("--version"))?,
-                first(Command::new(&jobs.python).arg("--version"))?,
+                first(Command::new(python).arg("--version"))?,
             ],
         })
+    }
+
+    /// As a list.
+    pub fn markdown(&self) -> String {
+        self.lines.iter().map(|line| format!("- {line}\n")).collect()
     }
 
     /// Adds how busy the machine was by the end.
@@ -58,6 +79,20 @@ impl Machine {
 fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// What was asked, and what came out.
+pub fn verdicts(bars: &[Bar]) -> String {
+    let mut text = "| bar | what | at most | measured | |\n|---|---|---|---|---|\n".to_owned();
+    for bar in bars {
+        let verdict = match bar.met {
+            Some(true) => "met",
+            Some(false) => "**not met**",
+            None => "-",
+        };
+        let _ = writeln!(text, "| {} | {} | {} | {} | {verdict} |", bar.bar, bar.what, bar.limit, bar.measured);
+    }
+    text
 }
 
 /// Everything that was found out.
@@ -74,20 +109,9 @@ pub fn markdown(
         text.push_str(content);
         text.push('\n');
     };
-    line(&format!("### Machine\n\n{}", machine.lines.iter().map(|l| format!("- {l}\n")).collect::<String>()));
-    line("### Bars\n");
-    line("| bar | what | at most | measured | |\n|---|---|---|---|---|");
-    for bar in results {
-        let verdict = match bar.met {
-            Some(true) => "met",
-            Some(false) => "**not met**",
-            None => "-",
-        };
-        line(&format!("| {} | {} | {} | {} | {verdict} |", bar.bar, bar.what, bar.limit, bar.measured));
-    }
-    line(&format!(
-        "\n### Runs\n\n{rounds} rounds of a month of {rows} rows; medians, RSS and bytes at their largest.\n"
-    ));
+    line(&format!("### Machine\n\n{}", machine.markdown()));
+    line(&format!("### Bars\n\n{}", verdicts(results)));
+    line(&format!("### Runs\n\n{rounds} rounds of a month of {rows} rows; medians, RSS and bytes at their largest.\n"));
     line(
         "| job | wall s | user CPU s | system CPU s | without start and imports: wall / user s | peak RSS MiB | files | MB | versions |",
     );
@@ -142,16 +166,18 @@ fn run_line(job: &Job, runs: &[Sample]) -> String {
 }
 
 /// Puts the figures between their marks; the words around them stay.
-pub fn write(page: &Path, figures: &str) -> Result<()> {
+pub fn write(page: &Path, section: Section, figures: &str) -> Result<()> {
     let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
-    let new = replaced(&text, figures).with_context(|| format!("{} has lost its marks for figures", page.display()))?;
+    let new = replaced(&text, section, figures)
+        .with_context(|| format!("{} has lost its marks for figures", page.display()))?;
     std::fs::write(page, new).with_context(|| format!("cannot write {}", page.display()))
 }
 
-fn replaced(text: &str, figures: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", figures.trim()))
+fn replaced(text: &str, section: Section, figures: &str) -> Option<String> {
+    let (begin, end) = (section.begin(), section.end());
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n\n{}\n\n{end}{after}", figures.trim()))
 }
 
 #[cfg(test)]
@@ -160,9 +186,14 @@ mod tests {
 
     #[test]
     fn figures_replace_figures_and_nothing_else() {
-        let page = format!("# Title\n{BEGIN}\nold\n{END}\nwords\n");
-        let new = replaced(&page, "new\n").expect("marks are there");
-        assert_eq!(new, format!("# Title\n{BEGIN}\n\nnew\n\n{END}\nwords\n"));
-        assert_eq!(replaced("no marks", "new"), None);
+        let (begin, end) = (LOADS.begin(), LOADS.end());
+        assert_eq!(
+            (LOADS.end().as_str(), TABLES.end().as_str()),
+            ("<!-- end of figures -->", "<!-- end of table figures -->")
+        );
+        let page = format!("# Title\n{begin}\nold\n{end}\nwords\n");
+        let new = replaced(&page, LOADS, "new\n").expect("marks are there");
+        assert_eq!(new, format!("# Title\n{begin}\n\nnew\n\n{end}\nwords\n"));
+        assert_eq!((replaced("no marks", LOADS, "new"), replaced(&page, TABLES, "new")), (None, None));
     }
 }
