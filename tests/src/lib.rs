@@ -5,14 +5,18 @@
 
 mod answers;
 mod audit;
+mod cursor;
 mod evolve;
 mod faults;
+mod feed;
 mod green;
 mod guide;
 mod kill;
+mod kill_two;
 mod maintenance;
 mod paths;
 mod rejects;
 mod sandbox;
+mod sorted;
 mod support;
 mod yellow;

@@ -141,6 +141,19 @@ fn source_that_forges_ipc_in_every_way() -> Result<()> {
     Ok(())
 }
 
+/// A state is asked for by loads that add: one that cannot be kept fails them.
+#[test]
+fn sources_whose_state_cannot_be_kept() -> Result<()> {
+    for (fault, says) in [("state-too-large", "the limit is 1048576"), ("state-no-json", "no JSON")] {
+        let (bench, done) = rogue_source(fault, &["--write-mode", "append"])?;
+        assert_eq!((done.code, done.error_code().as_str()), (3, "LH0204"), "{}\n{}", done.stdout, done.stderr);
+        assert!(done.stderr.contains("rogue_source") && done.stderr.contains(says), "{}", done.stderr);
+        let tables = bench.run(&["table", "list", "--format", "json"])?;
+        assert!(!tables.stdout.contains("rogue"), "{}", tables.stdout);
+    }
+    Ok(())
+}
+
 fn rogue_source(fault: &str, more: &[&str]) -> Result<(Bench, crate::support::Done)> {
     let bench = Bench::serving(&[])?;
     let plugin = component("rogue_source").display().to_string();

@@ -178,7 +178,7 @@ impl Gate<'_> {
         }
         command.envs(self.services.variables.iter().map(|(name, path)| (name, path)));
         if self.full {
-            command.env("LAKEHOST_KILLS", "50").env("LAKEHOST_FULL", "1");
+            command.env("LAKEHOST_KILLS", "50").env("LAKEHOST_KILLS_OF_TWO", "500").env("LAKEHOST_FULL", "1");
         }
         let result = process::run(&mut command, &self.log());
         let log = std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())?;

@@ -1,4 +1,4 @@
-//! Appending to a table of another load: allowed, since it changes no row that is there, and worth a warning, since the rows get mixed.
+//! Appending to a table of another load, or merging into it: allowed, since a key says what changes, and worth a warning, since the rows get mixed.
 //!
 //! The owner of a table (`lakehost.owner`, `.granularity`, `.cleaners`) binds loads that replace a window; an append is not refused.
 
@@ -6,15 +6,22 @@ use std::collections::BTreeMap;
 
 use lakehost_lake::{CLEANERS, OWNER};
 
-/// What to tell before rows are appended to a table with these properties; none: they are of its kind.
-pub fn warning(table: &str, properties: &BTreeMap<String, String>, owner: &str, cleaners: &str) -> Option<String> {
+/// What to tell before rows are added to a table with these properties; none: they are of its kind. `done`: how they are added, such as
+/// `appended to`.
+pub fn warning(
+    table: &str,
+    properties: &BTreeMap<String, String>,
+    owner: &str,
+    cleaners: &str,
+    done: &str,
+) -> Option<String> {
     let found = |property: &str, ours: &str| properties.get(property).filter(|found| *found != ours);
     let shown = |cleaners: &str| if cleaners == "-" { "no cleaner".to_owned() } else { format!("cleaner {cleaners}") };
     let difference = match (found(OWNER, owner), found(CLEANERS, cleaners)) {
         (None, None) => return None,
-        (Some(other), _) => format!("rows of {owner} are appended to rows of {other}"),
+        (Some(other), _) => format!("rows of {owner} are {done} rows of {other}"),
         (None, Some(other)) => {
-            format!("rows through {} are appended to rows through {}", shown(cleaners), shown(other))
+            format!("rows through {} are {done} rows through {}", shown(cleaners), shown(other))
         }
     };
     Some(format!(
@@ -31,7 +38,9 @@ mod tests {
         let table = |owner: &str, cleaners: &str| {
             BTreeMap::from([(OWNER.to_owned(), owner.to_owned()), (CLEANERS.to_owned(), cleaners.to_owned())])
         };
-        let told = |properties: &BTreeMap<String, String>| warning("clean.trips", properties, "nyc_tlc/green", "-");
+        let told = |properties: &BTreeMap<String, String>| {
+            warning("clean.trips", properties, "nyc_tlc/green", "-", "appended to")
+        };
         assert_eq!(told(&table("nyc_tlc/green", "-")), None);
         assert_eq!(told(&BTreeMap::new()), None, "a table of somebody else has no owner");
         let cleaned = told(&table("nyc_tlc/green", "trip_cleaner")).unwrap();

@@ -1,6 +1,7 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
 mod rejects;
+mod rows;
 mod upkeep;
 mod versions;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use rejects::*;
+pub use rows::*;
 pub use upkeep::*;
 pub use versions::*;
 
@@ -123,6 +125,8 @@ pub struct RunArguments {
     /// What becomes of rows that are there [default: replace-window for sources with windows, else full-refresh]
     #[arg(long, value_name = "MODE", value_enum, help_heading = "Table")]
     pub write_mode: Option<WriteModeArgument>,
+    #[command(flatten)]
+    pub rows: RowArguments,
     /// How files that are taken as they are get proven: read every page, or trust the footer [default: pages]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Table")]
     pub verify: Option<VerifyArgument>,
@@ -155,7 +159,7 @@ pub enum WriteModeArgument {
     ReplaceWindow,
     /// Files are added
     Append,
-    /// By key (planned)
+    /// Each row takes the place of the one with its key; one that is there just so changes nothing
     Merge,
     /// All files are replaced
     FullRefresh,

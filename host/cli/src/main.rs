@@ -6,6 +6,8 @@
 //! Left to others: order and accounting of a load (`host/pipeline`), components (`host/wasm`), tables (`host/lake`), SQL (`host/query`). Nothing
 //! here is imported elsewhere.
 
+// The JSON Schema of lakehost.toml is one long `json!`.
+#![recursion_limit = "256"]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
 mod append;

@@ -30,6 +30,16 @@ pub fn text(report: &RunReport) -> String {
                 .collect();
             let _ = writeln!(text, "  {:<13}  values left out: {}", "", columns.join(", "));
         }
+        if let Some(merge) = &window.merge {
+            let parts = [
+                (merge.inserted, "inserted"),
+                (merge.updated, "updated"),
+                (merge.unchanged, "unchanged"),
+                (merge.duplicate_keys, "duplicate keys"),
+            ];
+            let said: Vec<String> = parts.iter().map(|(rows, word)| format!("{} {word}", grouped(*rows))).collect();
+            let _ = writeln!(text, "  {:<13}  merged: {}", "", said.join(", "));
+        }
         text.push_str(&checks(window));
         if let Some(note) = &window.note {
             let _ = writeln!(text, "  {:<13}  {}", "", line(note));

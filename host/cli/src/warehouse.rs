@@ -33,7 +33,8 @@ impl Warehouse {
     /// As [`Warehouse::open`], on threads that the command has already.
     pub fn open_on(runtime: Arc<Runtime>, place: &Where) -> Result<Self, Fault> {
         let clock = Arc::new(progress::now_ms);
-        let lake = IcebergLake::open(LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock))?;
+        let options = LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock);
+        let lake = IcebergLake::open(options.merging_within(place.memory_bytes / 4))?;
         Ok(Self { lake, _runtime: runtime })
     }
 

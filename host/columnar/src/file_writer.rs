@@ -188,7 +188,7 @@ impl<'a> FileWriter<'a> {
     }
 
     /// Close the open file, if there is one.
-    fn roll(&mut self) -> Result<()> {
+    pub(crate) fn roll(&mut self) -> Result<()> {
         if let Some(file) = self.open.take() {
             let partition = self.partition.clone();
             self.written.push(timed(self.observer, Stage::Upload, || file.finish(partition))?);

@@ -32,6 +32,7 @@ mod output;
 mod page;
 mod parallel;
 mod partition;
+mod sort;
 mod steps;
 #[cfg(test)]
 mod testing;
@@ -49,5 +50,6 @@ pub use observer::{Mark, NoObserver, Observer, Stage};
 pub use output::{
     Constant, FileSink, OutputSchema, PartitionField, PartitionValue, SinkFactory, Transform, WriteOptions, WrittenFile,
 };
+pub use sort::{SortKey, sorted};
 pub use steps::{BatchSource, BoxError, RowStep};
 pub use transcode::{Outcome, Path, RejectSink, Rows, Transcoder};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use parquet::file::metadata::ParquetMetaData;
 
+use crate::sort::SortKey;
+
 /// What a data file holds: the table's columns in order.
 #[derive(Clone, Debug)]
 pub struct OutputSchema {
@@ -95,6 +97,8 @@ pub struct WriteOptions {
     pub memory_bytes: usize,
     /// Partition fields other than the constants; empty = one partition.
     pub partition: Vec<PartitionField>,
+    /// Rows of each file are in this order; empty = that of the source. What is sorted at a time fits into the memory and makes files of its own.
+    pub sort: Vec<SortKey>,
 }
 
 impl Default for WriteOptions {
@@ -106,6 +110,7 @@ impl Default for WriteOptions {
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory_bytes: 256 << 20,
             partition: Vec::new(),
+            sort: Vec::new(),
         }
     }
 }

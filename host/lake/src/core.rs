@@ -27,6 +27,8 @@ pub struct Core {
     /// Who writes intent records here.
     pub process: Process,
     pub runtime: Handle,
+    /// Rows of a merge whose keys are in memory at a time.
+    pub keys_at_once: u64,
 }
 
 impl fmt::Debug for Core {

@@ -20,6 +20,7 @@ use crate::location::check_run_id;
 use crate::plan::Plan;
 use crate::resolve::{self, Ask, Resolution, Resolved};
 use crate::schema;
+use crate::source_state;
 
 /// A warehouse with its catalog. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -174,6 +175,11 @@ impl Lake for IcebergLake {
         mode: WriteMode,
     ) -> Result<Option<LoadRecord>, Fault> {
         Ok(self.record(name, window_key, owner, mode)?)
+    }
+
+    fn source_state(&self, name: &TableName, owner: &str) -> Result<Option<String>, Fault> {
+        let state = self.core.block_on(self.core.catalog.load(name))?;
+        Ok(state.and_then(|state| source_state::state(state.metadata.properties(), owner).cloned()))
     }
 
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault> {

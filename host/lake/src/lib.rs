@@ -46,6 +46,8 @@ mod rejects;
 mod resolve;
 mod run_files;
 mod schema;
+mod sort_order;
+mod source_state;
 mod store;
 mod tables;
 #[cfg(test)]

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_schema::{Schema, SchemaRef};
 use lakehost_columnar::{PartitionField, SinkFactory};
 use lakehost_pipeline::Fault;
-use lakehost_pipeline::ports::{CommitRequest, Committed, Load, RejectWriter, Staged, TableName, Target, WriteMode};
+use lakehost_pipeline::ports::{
+    CommitRequest, Committed, Load, Merged, RejectWriter, Staged, TableName, Target, WriteMode,
+};
 
 use crate::commit::{Action, Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::fail_point;
 use crate::intent::Intent;
-use crate::merge::{KEYS_AT_ONCE, Merge, MergeAction};
+use crate::merge::{Merge, MergeAction};
 use crate::plan::Plan;
 use crate::refs;
 use crate::rejects::Rejects;
@@ -32,8 +34,8 @@ pub struct LakeLoad {
     files: Arc<RunFiles>,
     /// The part in the table of rejected rows.
     rejects: Option<Rejects>,
-    /// Files that a merge put into the table.
-    merged: Mutex<HashSet<String>>,
+    /// Files that a merge put into the table, and what became of its rows.
+    merged: Mutex<(HashSet<String>, Option<Merged>)>,
     /// Manifests of the last rehearsal.
     rehearsed: Vec<String>,
     /// Nothing is left to tidy up.
@@ -81,10 +83,10 @@ impl LakeLoad {
         self.settled = true;
         self.core.fail_points.pass(fail_point::BEFORE_CLEANUP)?;
         let kept: HashSet<&str> = request.files.iter().map(|file| file.location.as_str()).collect();
-        let merged = std::mem::take(&mut *self.merged.lock().unwrap_or_else(PoisonError::into_inner));
+        let (merged_files, merged) = std::mem::take(&mut *self.merged.lock().unwrap_or_else(PoisonError::into_inner));
         let is_kept = |location: &String| match self.target.mode {
             // Some of its files were written anew.
-            WriteMode::Merge => merged.contains(location),
+            WriteMode::Merge => merged_files.contains(location),
             _ => kept.contains(location.as_str()),
         };
         self.core.forget(self.files.created().into_iter().filter(|location| !is_kept(location)));
@@ -97,7 +99,7 @@ impl LakeLoad {
                 _ => rejects.discard(),
             }
         }
-        Ok(Committed::Landed { snapshot_id: self.files.intent.snapshot_id, attempts })
+        Ok(Committed::Landed { snapshot_id: self.files.intent.snapshot_id, attempts, merged })
     }
 
     /// The commit of the rejected rows that goes with that of the load.
@@ -177,7 +179,7 @@ impl LakeLoad {
         let mut stray = false;
         for _ in 0..MERGE_ROUNDS {
             let load = LoadAction { plan: &plan, ..self.action(request, branch) };
-            let merge = match Merge::work(&self.core, &load, &self.files, KEYS_AT_ONCE) {
+            let merge = match Merge::work(&self.core, &load, &self.files) {
                 Ok(merge) => merge,
                 Err(error) => return Ended { result: Err(error), stray },
             };
@@ -193,11 +195,12 @@ impl LakeLoad {
             }
             if matches!(ended.result.as_deref(), Ok([Landing::Landed { .. }, ..])) {
                 let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
-                merged.extend(merge.files().into_iter().map(str::to_owned));
+                merged.0.extend(merge.files().into_iter().map(str::to_owned));
                 if stray {
                     // An earlier request may name any of them.
-                    merged.extend(self.files.created());
+                    merged.0.extend(self.files.created());
                 }
+                merged.1 = Some(merge.merged);
                 return ended;
             }
             return Ended { stray, ..ended };
@@ -241,7 +244,7 @@ impl LakeLoad {
         let snapshot_id = self.files.intent.snapshot_id;
         let load = self.action(request, None);
         let merge = match self.target.mode {
-            WriteMode::Merge => Some(Merge::work(&self.core, &load, &self.files, KEYS_AT_ONCE)?),
+            WriteMode::Merge => Some(Merge::work(&self.core, &load, &self.files)?),
             _ => None,
         };
         let action: Box<dyn Action> = match &merge {

@@ -32,7 +32,10 @@ pub fn find(
         fits(&load_id).then_some(Found { load_id, snapshot_id })
     };
     let found = of_key(&key);
-    if found.is_some() || key == window {
+    // Of merges the last one counts: what one before it brought may be there no more.
+    let merges = mode == WriteMode::Merge;
+    let superseded = merges && properties::loaded(state.metadata.properties(), &key).is_some();
+    if found.is_some() || key == window || superseded {
         return found;
     }
     for snapshot in state.history() {
@@ -41,6 +44,9 @@ pub fn find(
         let ours = load.key.as_ref().map_or(load.mode == Mode::Adds && load.window == window, |found| *found == key);
         if ours && fits(&load.load_id) {
             return Some(Found { load_id: load.load_id, snapshot_id: snapshot.snapshot_id() });
+        }
+        if ours && merges {
+            return None;
         }
         if load.replaces(window) {
             return None;

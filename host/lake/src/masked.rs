@@ -13,7 +13,7 @@ use lakehost_columnar::{
 use crate::catalog::TableState;
 use crate::commit::Added;
 use crate::core::Core;
-use crate::data_file::data_file;
+use crate::data_file::sorted_data_file;
 use crate::error::Result;
 use crate::inspect::LiveFile;
 use crate::maintain::{Batches, Reader, failure};
@@ -71,7 +71,9 @@ pub fn without(
         .files
         .iter()
         .map(|file| {
-            let file = data_file(file, schema, &live.spec, live.file.partition().clone())?;
+            // What is left of sorted rows is sorted.
+            let order = live.file.sort_order_id();
+            let file = sorted_data_file(file, schema, &live.spec, live.file.partition().clone(), order)?;
             Ok(Added { spec_id: Some(live.spec.spec_id()), ..Added::new(file) })
         })
         .collect()

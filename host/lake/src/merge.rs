@@ -1,32 +1,37 @@
 //! A load that merges: each of its rows takes the place of those with the same key.
 //!
 //! Only keys are held in memory, a share of them at a time when there are many. The files that have rows to go are found by the bounds of the key
-//! columns, looked through by key alone, and written anew without those rows. All is complete before anything is committed, for the table as it
+//! columns, looked through by key alone, and written anew without those rows. A new row that the table has just so changes nothing: the row
+//! stays in its file, and a file with no other rows to go is not touched. All is complete before anything is committed, for the table as it
 //! was when it was read. Where somebody commits meanwhile, the work stands as long as all files that it takes away are still there and no new
 //! file can hold a key of the load; else it begins anew. So no row of another merge is lost, and of one key there is one row.
 
 mod keys;
+mod look;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use iceberg::spec::{DataContentType, Datum, PrimitiveType};
-use lakehost_pipeline::ports::TableName;
+use iceberg::spec::{DataContentType, DataFile, Datum, PrimitiveType};
+use lakehost_pipeline::ports::{Merged, TableName};
 
-use self::keys::{Incoming, Keys, Marked};
+use self::keys::Marked;
+use self::look::Look;
 use crate::catalog::{Base, TableState};
 use crate::commit::{Action, Added, LoadAction, Manifests, On, Removal, Step, data_files};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::inspect::{LiveFile, live_files};
 use crate::maintain::Reader;
-use crate::masked::{Keep, each_batch, paths, without};
+use crate::masked::{Keep, paths, without};
 use crate::run_files::RunFiles;
 
-/// Rows whose keys are held at a time: some 200 MB.
-pub const KEYS_AT_ONCE: u64 = 2 << 20;
+/// Rows whose keys are held at a time, when nobody says otherwise: some 200 MB.
+pub const KEYS_AT_ONCE: u64 = 3 << 19;
+/// Memory that a row's key takes: an entry of a map that is at least 7/16 full, and its place in the order.
+pub const KEY_BYTES: u64 = 192;
 
 /// Least and greatest new value of each key column, by field id; `None` where some file does not say.
 type Bounds = Vec<(i32, Option<(Datum, Datum)>)>;
@@ -37,22 +42,27 @@ pub struct Merge {
     state: Option<TableState>,
     bounds: Bounds,
     removed: HashSet<String>,
+    /// Files with rows that stay in the place of new ones that are just the same.
+    relied_on: HashSet<String>,
+    /// Files with the rows of the load.
+    new: Vec<DataFile>,
     added: Vec<Added>,
-    inserted: u64,
-    updated: u64,
-    duplicates: u64,
+    /// What became of the rows.
+    pub merged: Merged,
 }
 
 impl Merge {
     /// Looks at the new rows and at those that they may replace, and writes what has to be written anew.
-    pub fn work(core: &Core, load: &LoadAction<'_>, files: &RunFiles, keys_at_once: u64) -> Result<Self> {
+    pub fn work(core: &Core, load: &LoadAction<'_>, files: &RunFiles) -> Result<Self> {
         let (target, plan) = (load.target, load.plan);
         let table = &target.table;
         let unusable = |detail: String| Error::Key { table: table.clone(), detail };
         if target.key.is_empty() {
             return Err(unusable("it names no key".to_owned()));
         }
-        let names: Vec<&str> = target.key.iter().chain(&target.order).map(String::as_str).collect();
+        // Rows of one key do not differ in a column of it.
+        let order = target.order.iter().filter(|order| !target.key.contains(order));
+        let names: Vec<&str> = target.key.iter().chain(order).map(String::as_str).collect();
         if let Some(name) = names.iter().find(|name| plan.schema.index_of(name).is_err()) {
             return Err(unusable(format!("it names the column {name}, which the table does not have")));
         }
@@ -71,8 +81,9 @@ impl Merge {
         staged.iter().for_each(|live| reader.add(&live.file, &state.metadata));
         let bounds = bounds(load, &staged);
         let candidates: Vec<LiveFile> = live.into_iter().filter(|live| may_hold(live, &bounds)).collect();
-        let look = Look { core, state: &state, reader: &reader, names: &names, width: target.key.len() };
-        let found = look.find(&staged, &candidates, load.request.rows_written.div_ceil(keys_at_once.max(1)))?;
+        let (width, keys_at_once) = (target.key.len(), core.keys_at_once);
+        let look = Look { core, state: &state, reader: &reader, names: &names, width, keys_at_once };
+        let found = look.find(&staged, &candidates, load.request.rows_written)?;
         if found.keyless > 0 {
             let rows = found.keyless;
             return Err(unusable(format!("{rows} rows have no value in the key ({})", target.key.join(", "))));
@@ -81,10 +92,16 @@ impl Merge {
             state: plan.state().cloned(),
             bounds,
             removed: HashSet::new(),
+            relied_on: found.relied_on,
+            new: staged.iter().map(|live| live.file.clone()).collect(),
             added: Vec::new(),
-            inserted: found.inserted,
-            updated: found.updated,
-            duplicates: found.losers.values().map(Marked::count).sum(),
+            merged: Merged {
+                inserted: found.counts.inserted,
+                updated: found.counts.updated,
+                unchanged: found.counts.unchanged,
+                duplicate_keys: found.duplicates,
+                ..Merged::default()
+            },
         };
         for (live, is_new) in staged.iter().map(|live| (live, true)).chain(candidates.iter().map(|live| (live, false)))
         {
@@ -107,6 +124,8 @@ impl Merge {
             let folder = &files.intent.data_folder;
             core.store.settle(folder).map_err(Error::store("sync", folder))?;
         }
+        merge.merged.files = merge.added.len() as u64;
+        merge.merged.bytes = merge.added.iter().map(|added| added.file.file_size_in_bytes()).sum();
         Ok(merge)
     }
 
@@ -135,7 +154,8 @@ impl Merge {
         let fresh = now.iter().filter(|live| !known.contains(live.file.file_path()));
         let untouched =
             |live: &LiveFile| live.file.content_type() == DataContentType::Data && !may_hold(live, &self.bounds);
-        Ok(fresh.into_iter().all(untouched) && self.removed.iter().all(|path| present.contains(path.as_str())))
+        let mut needed = self.removed.iter().chain(&self.relied_on);
+        Ok(fresh.into_iter().all(untouched) && needed.all(|path| present.contains(path.as_str())))
     }
 }
 
@@ -167,16 +187,21 @@ impl Action for MergeAction<'_> {
             return Err(Error::Busy { table: load.target.table.clone(), attempts: 1 });
         }
         let removal = if merge.removed.is_empty() { Removal::Nothing } else { Removal::Files(merge.removed.clone()) };
-        let counts =
-            [("rows-inserted", merge.inserted), ("rows-updated", merge.updated), ("rows-duplicate", merge.duplicates)];
-        Ok(Step::Change(Box::new(load.delta(on, &plan, removal, merge.added.clone(), &counts))))
+        let counts = [
+            ("rows-inserted", merge.merged.inserted),
+            ("rows-updated", merge.merged.updated),
+            ("rows-unchanged", merge.merged.unchanged),
+            ("rows-duplicate", merge.merged.duplicate_keys),
+        ];
+        Ok(Step::Change(Box::new(load.delta(on, &plan, removal, &merge.new, merge.added.clone(), &counts))))
     }
 }
 
 /// The load's own files, as if they were in the table.
 fn staged(load: &LoadAction<'_>, state: &TableState) -> Result<Vec<LiveFile>> {
     let plan = load.plan;
-    let files = data_files(&load.target.table, &plan.metadata, plan.window.as_ref(), &load.request.files)?;
+    let files =
+        data_files(&load.target.table, &plan.metadata, plan.window.as_ref(), &load.target.sort, &load.request.files)?;
     let spec = state.metadata.default_partition_spec();
     Ok(files
         .into_iter()
@@ -232,109 +257,4 @@ fn rest<'a>(gone: Marked) -> Keep<'a> {
         at += batch.num_rows() as u64;
         Ok((start..at).map(|row| Some(!gone.has(row))).collect())
     })
-}
-
-/// What looking at keys found, by file.
-#[derive(Default)]
-struct Found {
-    /// New rows that give way to another new one.
-    losers: HashMap<String, Marked>,
-    /// Rows of the table that give way to new ones.
-    replaced: HashMap<String, Marked>,
-    /// Rows that a file has.
-    seen: HashMap<String, u64>,
-    inserted: u64,
-    updated: u64,
-    /// New rows without a key.
-    keyless: u64,
-}
-
-struct Look<'a> {
-    core: &'a Core,
-    state: &'a TableState,
-    reader: &'a Reader,
-    /// Key columns, then the order.
-    names: &'a [&'a str],
-    width: usize,
-}
-
-impl Look<'_> {
-    /// Goes through all keys, a share of them at a time.
-    fn find(&self, staged: &[LiveFile], candidates: &[LiveFile], passes: u64) -> Result<Found> {
-        let mut found = Found::default();
-        if staged.is_empty() {
-            return Ok(found);
-        }
-        let passes = u128::from(passes.max(1));
-        let fields = self.names.iter().map(|name| self.state.metadata.current_schema().field_by_name(name));
-        if fields.into_iter().any(|field| field.is_none()) {
-            return Err(Error::Internal(format!("a key column of {} has gone", self.state.name)));
-        }
-        let mut keys: Option<Keys> = None;
-        for pass in 0..passes {
-            let mut incoming = Incoming::default();
-            for (number, live) in staged.iter().enumerate() {
-                let (path, mut at) = (live.file.file_path(), 0_u64);
-                self.each(path, self.names, &mut keys, |keyed| {
-                    for (key, row) in keyed.into_iter().zip(at..) {
-                        at = row + 1;
-                        match key {
-                            None if pass == 0 => found.keyless += 1,
-                            Some(keyed) if keyed.0 % passes == pass => {
-                                let file = u32::try_from(number).unwrap_or(u32::MAX);
-                                if let Some((file, row)) = incoming.add(keyed, file, row) {
-                                    let loser = staged.get(file as usize).map_or(path, |live| live.file.file_path());
-                                    found.losers.entry(loser.to_owned()).or_default().mark(row);
-                                }
-                            }
-                            _ => {}
-                        }
-                    }
-                })?;
-                found.seen.insert(path.to_owned(), at);
-            }
-            for live in candidates {
-                let (path, mut at) = (live.file.file_path(), 0_u64);
-                let names = self.names.get(..self.width).unwrap_or(self.names);
-                self.each(path, names, &mut keys, |keyed| {
-                    for (key, row) in keyed.into_iter().zip(at..) {
-                        at = row + 1;
-                        if key.is_some_and(|(key, _)| key % passes == pass && incoming.takes(key)) {
-                            found.replaced.entry(path.to_owned()).or_default().mark(row);
-                        }
-                    }
-                })?;
-                found.seen.insert(path.to_owned(), at);
-            }
-            let (inserted, updated) = incoming.counts();
-            found.inserted += inserted;
-            found.updated += updated;
-        }
-        Ok(found)
-    }
-
-    /// Calls `look` with the keys of each batch of a file.
-    fn each(
-        &self,
-        path: &str,
-        names: &[&str],
-        keys: &mut Option<Keys>,
-        mut look: impl FnMut(Vec<Option<keys::Keyed>>),
-    ) -> Result<()> {
-        let wrong = |error: arrow_schema::ArrowError| Error::Key {
-            table: self.state.name.clone(),
-            detail: format!("rows cannot be told apart by these columns: {error}"),
-        };
-        each_batch(self.core, self.state, self.reader, path, names, |batch| {
-            let keys = match &mut *keys {
-                Some(keys) => keys,
-                // New rows come first, so this batch has the order, too.
-                none => {
-                    none.insert(Keys::new(&batch.schema(), self.width, self.names.len() > self.width).map_err(wrong)?)
-                }
-            };
-            look(keys.of(batch).map_err(wrong)?);
-            Ok(())
-        })
-    }
 }

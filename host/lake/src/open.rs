@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::fail_point::FailPoints;
 use crate::lake::IcebergLake;
 use crate::location::Warehouse;
+use crate::merge::{KEY_BYTES, KEYS_AT_ONCE};
 use crate::process::Process;
 use crate::store::{LocalStore, S3Options, S3Store, Store};
 
@@ -86,6 +87,8 @@ pub struct LakeOptions {
     pub fail_points: FailPoints,
     /// Who writes intent records; tests play several processes.
     pub process: Process,
+    /// Rows of a merge whose keys are in memory at a time; see [`LakeOptions::merging_within`].
+    pub keys_at_once: u64,
 }
 
 impl LakeOptions {
@@ -101,7 +104,14 @@ impl LakeOptions {
             durable: true,
             fail_points: FailPoints::from_env(),
             process: Process::current(),
+            keys_at_once: KEYS_AT_ONCE,
         }
+    }
+
+    /// The same, with merges whose keys take no more than this much memory; more rows are looked at in several passes.
+    #[must_use]
+    pub fn merging_within(self, memory_bytes: u64) -> Self {
+        Self { keys_at_once: (memory_bytes / KEY_BYTES).clamp(KEYS_AT_ONCE / 32, KEYS_AT_ONCE), ..self }
     }
 }
 
@@ -138,6 +148,7 @@ impl IcebergLake {
             fail_points: options.fail_points,
             process: options.process,
             runtime: options.runtime,
+            keys_at_once: options.keys_at_once,
         };
         Ok(Self { core: Arc::new(core) })
     }

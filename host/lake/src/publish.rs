@@ -25,6 +25,7 @@ use crate::layout::WindowValue;
 use crate::loaded::{self, Mode, Recorded};
 use crate::properties;
 use crate::refs::{RefKind, check_name, head, reference, stays};
+use crate::source_state;
 
 /// How often a publication that others overtake begins anew.
 const ROUNDS: usize = 10;
@@ -199,6 +200,9 @@ impl Publish<'_> {
             },
         });
         (delta.set, delta.unset) = loaded::as_of(&head.metadata, staged);
+        let (states, gone) = source_state::as_of(self.table, &head.metadata, staged)?;
+        delta.set.extend(states);
+        delta.unset.extend(gone);
         if let Some(load) = Recorded::of(staged) {
             delta.proof = Some((load.property(), properties::loaded_value(&load.load_id, staged.snapshot_id())));
         }
@@ -252,6 +256,10 @@ impl Publish<'_> {
         let present = head.metadata.properties();
         (delta.set, delta.unset) = loaded::after(present, &key, &load.load_id, on.snapshot_id, &removal);
         delta.proof = Some((load.property(), properties::loaded_value(&load.load_id, on.snapshot_id)));
+        source_state::check_staged(head, staged)?;
+        let (states, gone) = source_state::published(self.table, &head.metadata, staged, on.snapshot_id)?;
+        delta.set.extend(states);
+        delta.unset.extend(gone);
         let added = added(on.manifests, head, staged).await?;
         delta.snapshot = Some(NewSnapshot { removal, added, ..NewSnapshot::on_main(summary) });
         Ok(delta)

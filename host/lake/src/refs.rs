@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::history::{AsOf, find};
 use crate::lake::IcebergLake;
 use crate::loaded;
+use crate::source_state;
 
 /// The property that names the last roll-back: from, to, and a number of its own.
 const ROLLED_BACK: &str = "lakehost.rolled-back";
@@ -187,9 +188,11 @@ impl Action for Rollback<'_> {
         }];
         delta.requires = vec![stays(MAIN_BRANCH, found)];
         let proof = (ROLLED_BACK.to_owned(), format!("{}:{}:{}", found.unwrap_or(0), self.target, on.snapshot_id));
+        let (states, gone) = source_state::as_of(self.table, &head.metadata, target)?;
         delta.set = set;
+        delta.set.extend(states);
         delta.set.insert(proof.0.clone(), proof.1.clone());
-        (delta.unset, delta.proof) = (unset, Some(proof));
+        (delta.unset, delta.proof) = (unset.into_iter().chain(gone).collect(), Some(proof));
         Ok(Step::Change(Box::new(delta)))
     }
 }

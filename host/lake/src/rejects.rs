@@ -99,6 +99,7 @@ impl Rejects {
             rejected_by: main.rejected_by.clone(),
             values_discarded: Default::default(),
             checks: Vec::new(),
+            progress: None,
             files: written.into_iter().collect(),
             ..main.clone()
         })
@@ -128,6 +129,7 @@ fn target(main: &Target) -> Result<Target> {
         renames: Vec::new(),
         key: Vec::new(),
         order: None,
+        sort: Vec::new(),
     })
 }
 

@@ -20,6 +20,7 @@ mod rest;
 mod s3_faults;
 mod scale;
 mod services;
+mod source_state;
 mod support;
 
 /// The same tests on a catalog in Postgres.
@@ -41,6 +42,7 @@ mod on_postgres {
     mod races;
     mod refs;
     mod rejects;
+    mod source_state;
 }
 
 /// The same tests on a catalog that speaks HTTP.
@@ -62,6 +64,7 @@ mod on_rest {
     mod races;
     mod refs;
     mod rejects;
+    mod source_state;
 }
 
 /// The same tests on a warehouse in a bucket.
@@ -79,4 +82,5 @@ mod on_s3 {
     mod races;
     mod refs;
     mod rejects;
+    mod source_state;
 }

@@ -11,6 +11,7 @@ use crate::chain::Chain;
 use crate::contract::{Contract, OnDrift};
 use crate::error::Error;
 use crate::layout::{INGESTED_AT, SOURCE_FILE, WINDOW_COLUMN};
+use crate::merge_key::NULL_KEY;
 use crate::ports::TableName;
 
 /// What has to be done so that a split's rows fit the table.
@@ -24,6 +25,8 @@ pub(crate) struct Settled {
     pub discard: Vec<String>,
     /// Columns whose unfit values become null.
     pub forgive: Vec<String>,
+    /// Columns whose nulls cost their rows: the key of a merge.
+    pub key: Vec<String>,
 }
 
 /// The two sides of a split.
@@ -137,15 +140,21 @@ impl<'a> Guarded<'a> {
     pub fn new(chain: &'a Chain, settled: &'a Settled) -> Self {
         let mut reads = chain.reads().to_vec();
         reads.extend(settled.reject.iter().chain(&settled.discard).cloned());
+        for column in &settled.key {
+            if !reads.contains(column) && !chain.writes().iter().any(|field| field.name() == column) {
+                reads.push(column.clone());
+            }
+        }
         Self { chain, settled, reads, discarded: Mutex::default() }
     }
 
     /// Name of the rule behind a reject code.
     pub fn rule_name(&self, code: u16) -> String {
         match usize::from(code).checked_sub(1 + self.chain.rules()) {
-            Some(index) => {
-                format!("contract:{}", self.settled.reject.get(index).map_or("unknown", String::as_str))
-            }
+            Some(index) => match self.settled.reject.get(index) {
+                Some(column) => format!("contract:{column}"),
+                None => NULL_KEY.to_owned(),
+            },
             None => self.chain.rule_name(code).to_owned(),
         }
     }
@@ -153,7 +162,10 @@ impl<'a> Guarded<'a> {
     /// Who rejects with this code and why, in words; no plugin: the host.
     pub fn reason(&self, code: u16) -> (Option<String>, String) {
         match usize::from(code).checked_sub(1 + self.chain.rules()) {
-            Some(_) => (None, "the table does not have the column, and the contract is discard_row".to_owned()),
+            Some(index) if index < self.settled.reject.len() => {
+                (None, "the table does not have the column, and the contract is discard_row".to_owned())
+            }
+            Some(_) => (None, format!("a merge needs a value in the key ({})", self.settled.key.join(", "))),
             None => self.chain.reason(code),
         }
     }
@@ -196,6 +208,20 @@ impl RowStep for Guarded<'_> {
             }
         }
         let written = self.chain.apply(batch, first_row, rejected)?;
+        let no_key = u16::try_from(self.chain.rules() + self.settled.reject.len() + 1).unwrap_or(u16::MAX);
+        for column in &self.settled.key {
+            let place = self.chain.writes().iter().position(|field| field.name() == column);
+            let array = match place.and_then(|place| written.get(place)) {
+                Some(array) => array,
+                None => present(batch, column)?,
+            };
+            let Some(nulls) = array.logical_nulls() else { continue };
+            for (row, slot) in rejected.iter_mut().enumerate().filter(|(_, slot)| **slot == 0) {
+                if nulls.is_null(row) {
+                    *slot = no_key;
+                }
+            }
+        }
         for column in &self.settled.discard {
             let nulls = present(batch, column)?.logical_nulls();
             let kept = rejected.iter().enumerate().filter(|(_, code)| **code == 0);

@@ -36,6 +36,12 @@ pub enum Error {
         wanted: Option<String>,
         contract: OnDrift,
     },
+    #[error("the load cannot be merged into {table}")]
+    MergeKey { table: String, detail: String, nearest: Option<String> },
+    #[error("rows of {table} cannot be sorted by {column}")]
+    SortColumn { table: String, column: String, detail: String },
+    #[error("`{setting}` is for merges, and this load writes by {mode}")]
+    KeyUnused { setting: &'static str, mode: &'static str },
     #[error("{rows} rejected rows of {table} are more than memory holds")]
     RejectsTooLarge { table: String, rows: u64, limit_bytes: usize },
     #[error("the name {table}{} is too long for a table", crate::rejects::SUFFIX)]
@@ -61,7 +67,8 @@ impl Diagnostic for Error {
             Self::ChecksFailed { .. } => codes::DATA_CHECK,
             Self::Drift { .. } => codes::DATA_CONTRACT,
             Self::RejectsTooLarge { .. } => codes::MACHINE_MEMORY,
-            Self::RejectsName { .. } => codes::USAGE,
+            Self::MergeKey { .. } => codes::DATA_KEY,
+            Self::RejectsName { .. } | Self::KeyUnused { .. } | Self::SortColumn { .. } => codes::USAGE,
             Self::LakeUnable { .. } => codes::BUG,
             Self::Interrupted => codes::INTERRUPTED,
             Self::Columns { source } => columns_code(source),
@@ -70,7 +77,9 @@ impl Diagnostic for Error {
 
     fn cause(&self) -> Option<String> {
         match self {
-            Self::ChecksFailed { details, .. } => Some(details.clone()),
+            Self::ChecksFailed { details: detail, .. }
+            | Self::MergeKey { detail, .. }
+            | Self::SortColumn { detail, .. } => Some(detail.clone()),
             Self::Drift { found, wanted, .. } => {
                 let found = found
                     .as_deref()
@@ -114,6 +123,14 @@ impl Diagnostic for Error {
                 "`schema = \"evolve\"` in the pipeline takes new columns and wider types; `columns.{column}.schema = \"discard_value\"` leaves \
                  this one out"
             )),
+            Self::MergeKey { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::MergeKey { .. } => Some(
+                "name the columns that tell rows apart: `--key id`, or `key = [\"id\"]` in the pipeline; rows without a key load with \
+                 `--write-mode append`"
+                    .to_owned(),
+            ),
+            Self::SortColumn { .. } => Some("name others with `--sort-by` or `sort_by`".to_owned()),
+            Self::KeyUnused { .. } => Some("take it out, or write by merge".to_owned()),
             Self::RejectsTooLarge { .. } => Some(
                 "give more with `--memory 2GiB`, refuse such windows with `max_rejected`, or keep no rejected rows with `quarantine = false`"
                     .to_owned(),

@@ -2,7 +2,9 @@
 
 use crate::contract::OnDrift;
 use crate::load_id::LoadIdentity;
-use crate::ports::{LoadRecord, SourceObject, Split, Target, WriteMode};
+use crate::merge_key::MergeKey;
+use crate::ports::{LoadRecord, SourceObject, Split, Target};
+use crate::progress::Start;
 use crate::report::{Status, WindowReport};
 use crate::run::{OneWindow, Ports};
 use crate::window::Window;
@@ -19,7 +21,13 @@ pub(crate) struct Identity<'a> {
 }
 
 impl<'a> Identity<'a> {
-    pub fn new(one: &OneWindow<'a>, ports: &Ports<'_>, standing: Option<&'a LoadRecord>) -> Self {
+    pub fn new(
+        one: &OneWindow<'a>,
+        ports: &Ports<'_>,
+        key: &MergeKey,
+        start: &Start,
+        standing: Option<&'a LoadRecord>,
+    ) -> Self {
         let cleaners = ports.cleaners.iter().map(|cleaner| (cleaner.plugin().to_string(), cleaner.config().to_owned()));
         Self {
             source: ports.source.plugin().name.clone(),
@@ -27,7 +35,7 @@ impl<'a> Identity<'a> {
             window: one.window.map_or("all", Window::key),
             source_config: &one.plan.source_identity,
             cleaners: cleaners.collect(),
-            options: options(one),
+            options: options(one, key, start),
             forced_over: standing.filter(|_| one.plan.force).map(|record| record.load_id.as_str()),
         }
     }
@@ -68,8 +76,9 @@ impl<'a> Identity<'a> {
 }
 
 /// Options that change rows or columns. Those that take nothing out are not among them: what `freeze` let through is what `evolve` makes of it.
-fn options(one: &OneWindow<'_>) -> Vec<String> {
-    let mut options = Vec::new();
+fn options(one: &OneWindow<'_>, key: &MergeKey, start: &Start) -> Vec<String> {
+    let mut options = key.options();
+    options.extend(start.option());
     if one.plan.metadata_columns {
         options.push("metadata-columns".to_owned());
     }
@@ -98,11 +107,6 @@ pub(crate) fn announced_bytes(splits: &[Split]) -> Option<u64> {
 
 pub(crate) fn describe(splits: &[Split], target: &Target) -> String {
     let size = announced_bytes(splits).map_or_else(|| "size unknown".to_owned(), |bytes| format!("{bytes} bytes"));
-    let mode = match target.mode {
-        WriteMode::ReplaceWindow => "replace-window",
-        WriteMode::Append => "append",
-        WriteMode::FullRefresh => "full-refresh",
-        WriteMode::Merge => "merge",
-    };
-    format!("would load {} splits ({size}) into {} by {mode}", splits.len(), target.table)
+    let key = if target.key.is_empty() { String::new() } else { format!(" on {}", target.key.join(", ")) };
+    format!("would load {} splits ({size}) into {} by {}{key}", splits.len(), target.table, target.mode.word())
 }

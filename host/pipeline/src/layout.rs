@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use lakehost_columnar::Constant;
+use lakehost_columnar::{Constant, SortKey};
 
 use crate::error::Error;
+use crate::ports::TableName;
 use crate::window::{Granularity, Window};
 
 /// The column by which a window is replaced: start of the window, identity-partitioned.
@@ -52,6 +53,23 @@ pub(crate) fn table_schema(
         }
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The table has the columns to sort by, and their values have an order.
+pub(crate) fn check_sort(keys: &[SortKey], table: &TableName, schema: &Schema) -> Result<(), Error> {
+    for SortKey { column, .. } in keys {
+        let nested = schema.field_with_name(column).map(|field| field.data_type().is_nested());
+        let detail = match nested {
+            Ok(false) => continue,
+            Ok(true) => format!("column {column} has values within values"),
+            Err(_) => {
+                let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                format!("there are: {}", known.join(", "))
+            }
+        };
+        return Err(Error::SortColumn { table: table.to_string(), column: column.clone(), detail });
+    }
+    Ok(())
 }
 
 /// The host's own columns of one split, with their value.

@@ -1,6 +1,6 @@
 //! What a run was asked to do, with every name resolved.
 
-use lakehost_columnar::{PartitionField, Verify};
+use lakehost_columnar::{PartitionField, SortKey, Verify};
 
 use crate::checks::Check;
 use crate::contract::Contract;
@@ -20,6 +20,12 @@ pub struct Plan {
     pub table: Option<TableName>,
     /// `None`: replace-window for windowed sources, full-refresh for others.
     pub mode: Option<WriteMode>,
+    /// Key columns of a merge. Empty: those of the data set.
+    pub key: Vec<String>,
+    /// Of two new rows with one key that with the greater value counts. `None`: the data set's cursor.
+    pub order_by: Option<String>,
+    /// What the rows of each file are sorted by; empty: they come as the source has them.
+    pub sort: Vec<SortKey>,
     /// Partition fields beyond the window. Empty: those of the table.
     pub partition: Vec<PartitionField>,
     pub verify: Verify,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{FieldRef, Schema, SchemaRef};
-use lakehost_columnar::{PartitionField, Rows, SinkFactory, WrittenFile};
+use lakehost_columnar::{PartitionField, Rows, SinkFactory, SortKey, WrittenFile};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{Check, CheckOutcome};
@@ -122,12 +122,22 @@ pub trait Source: Send {
     fn spec(&self) -> &SourceSpec;
     /// The data sets under the present configuration.
     fn discover(&mut self) -> Result<Vec<Dataset>, Fault>;
-    /// The splits of a window; none: upstream has no data for it.
-    fn plan(&mut self, dataset: &str, window: Option<&Window>) -> Result<Vec<Split>, Fault>;
+    /// The splits of a window; none: upstream has no data for it. `state`: what the last committed load left, JSON; what it had is left out.
+    fn plan(&mut self, dataset: &str, window: Option<&Window>, state: Option<&str>) -> Result<Vec<Split>, Fault>;
     /// Opens a split for reading. Downloads go on in the background while rows are read.
     fn open(&mut self, split: &Split) -> Result<Rows, Fault>;
     /// What the split read, with content hashes; waits for its downloads to end. Called after its rows.
     fn objects(&mut self, split: &Split) -> Result<Vec<SourceObject>, Fault>;
+    /// The state to commit with the rows of the last plan, JSON. Called once, after the last of them; `state`: as in the plan.
+    fn checkpoint(
+        &mut self,
+        dataset: &str,
+        window: Option<&Window>,
+        state: Option<&str>,
+    ) -> Result<Option<String>, Fault> {
+        let _ = (dataset, window, state);
+        Ok(None)
+    }
 }
 
 /// One reason to reject a row.
@@ -178,6 +188,19 @@ pub enum WriteMode {
     Merge,
 }
 
+impl WriteMode {
+    /// The word that people write.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ReplaceWindow => "replace-window",
+            Self::Append => "append",
+            Self::FullRefresh => "full-refresh",
+            Self::Merge => "merge",
+        }
+    }
+}
+
 /// Who a replace-window table belongs to. A load that differs is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -207,6 +230,8 @@ pub struct Target {
     pub key: Vec<String>,
     /// Of two new rows with one key the one with the greater value counts; without it, or where they are equal, the later one.
     pub order: Option<String>,
+    /// What the rows of each file are sorted by; empty: nothing.
+    pub sort: Vec<SortKey>,
 }
 
 /// A table as it stands.
@@ -243,6 +268,17 @@ pub struct LoadRecord {
     pub plugins: String,
 }
 
+/// How far a source is read: when a load begins, and with its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The state that the table has; the commit fails when another load changed it.
+    pub before: Option<String>,
+    /// The state to commit.
+    pub after: Option<String>,
+    /// The column that grows with time: the highest value of it is recorded.
+    pub cursor: Option<String>,
+}
+
 /// Everything that the commit records.
 #[derive(Clone, Debug)]
 pub struct CommitRequest {
@@ -261,16 +297,36 @@ pub struct CommitRequest {
     pub values_discarded: BTreeMap<String, u64>,
     /// What the checks found; empty: there were none, or they have not run yet.
     pub checks: Vec<CheckOutcome>,
+    /// Of a source that is read on, or has a cursor.
+    pub progress: Option<Progress>,
     pub files: Vec<WrittenFile>,
 }
 
 /// How a commit ended well. Everything else is a [`Fault`], with `LH0651` for an unknown outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
-    /// Our snapshot is on `main`, read back.
-    Landed { snapshot_id: i64, attempts: u32 },
+    /// Our snapshot is on `main`, read back. `merged`: what became of the rows of a merge.
+    Landed { snapshot_id: i64, attempts: u32, merged: Option<Merged> },
     /// Another run committed the same load id meanwhile; our files are gone again.
     AlreadyLoaded { snapshot_id: i64 },
+}
+
+/// What became of the rows of a merge: inserted, updated, unchanged and duplicate keys add up to the rows written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Merged {
+    /// Rows whose key the table did not have.
+    pub inserted: u64,
+    /// Rows that took the place of others.
+    pub updated: u64,
+    /// Rows that the table had just so; nothing was written for them.
+    pub unchanged: u64,
+    /// Rows that gave way to another new one of their key.
+    pub duplicate_keys: u64,
+    /// Data files that came, and their bytes; among them what others had in them beside the rows that went.
+    #[serde(skip)]
+    pub files: u64,
+    #[serde(skip)]
+    pub bytes: u64,
 }
 
 /// A snapshot that is written but not in the catalog: checks read it before anybody else can.
@@ -312,6 +368,10 @@ pub trait Lake: Send + Sync {
         _mode: WriteMode,
     ) -> Result<Option<LoadRecord>, Fault> {
         self.last_load(name, window_key)
+    }
+    /// The state that the last load of this source and data set left in the table, JSON.
+    fn source_state(&self, _name: &TableName, _owner: &str) -> Result<Option<String>, Fault> {
+        Ok(None)
     }
     /// Starts a load: checks owner, schema and partition against the table, or lays out a new one. Nothing is visible before `commit`.
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault>;

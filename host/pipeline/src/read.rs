@@ -12,6 +12,7 @@ use crate::diagnostic::Fault;
 use crate::drift::{Guarded, Settled, Sides};
 use crate::error::{Error, from_columns};
 use crate::layout;
+use crate::merge_key::MergeKey;
 use crate::ports::{Load, SourceObject, Split};
 use crate::quarantine::Quarantine;
 use crate::run::{OneWindow, Ports};
@@ -40,6 +41,7 @@ impl OneWindow<'_> {
         ports: &mut Ports<'_>,
         splits: &[Split],
         chain: &Chain,
+        key: &MergeKey,
         load: &mut dyn Load,
     ) -> Result<Tally, Fault> {
         // A quarter of the budget: half is the transcoder's, the rest the components'.
@@ -52,7 +54,7 @@ impl OneWindow<'_> {
             }
             let add_split = |fault: Fault| fault.with("split", &split.id);
             let rows = ports.source.open(split).map_err(add_split)?;
-            self.read_split(ports, rows, chain, load, &mut tally).map_err(add_split)?;
+            self.read_split(ports, rows, chain, key, load, &mut tally).map_err(add_split)?;
             let mark = ports.meter.enter(Stage::Download);
             let objects = ports.source.objects(split);
             ports.meter.leave(Stage::Download, mark);
@@ -66,6 +68,7 @@ impl OneWindow<'_> {
         ports: &Ports<'_>,
         rows: Rows,
         chain: &Chain,
+        key: &MergeKey,
         load: &mut dyn Load,
         tally: &mut Tally,
     ) -> Result<(), Fault> {
@@ -74,7 +77,14 @@ impl OneWindow<'_> {
             Rows::Scan(scan) => (scan.file().bytes().name().to_owned(), scan.schema().clone()),
             Rows::Batches(batches) => (source.clone(), batches.schema()),
         };
-        let settled = self.settle(&name, &found, chain.writes(), load, tally)?;
+        let mut settled = self.settle(&name, &found, chain.writes(), load, tally)?;
+        if self.plan.quarantine && key.may_be_null(&rows) {
+            let comes = |column: &&String| {
+                let of_cleaner = chain.writes().iter().any(|field| field.name() == *column);
+                of_cleaner || found.field_with_name(column).is_ok()
+            };
+            settled.key = key.columns.iter().filter(comes).cloned().collect();
+        }
         let granularity = ports.source.spec().granularity;
         let now_micros = ports.meter.now_ms() * 1_000;
         let metadata = self.plan.metadata_columns.then_some((now_micros, name.as_str()));
@@ -86,6 +96,7 @@ impl OneWindow<'_> {
         if let (Rows::Scan(scan), true, true) = (&rows, chain.is_empty(), load.partition().is_empty())
             && !self.plan.reference_path
             && settled == Settled::default()
+            && self.plan.sort.is_empty()
             && let Ok(as_is) = as_is_plan(scan, &output)
         {
             let file =
@@ -101,6 +112,7 @@ impl OneWindow<'_> {
         }
         let options = WriteOptions {
             partition: load.partition().to_vec(),
+            sort: self.plan.sort.clone(),
             threads: self.plan.threads,
             memory_bytes: usize::try_from(self.plan.memory_bytes / 2).unwrap_or(usize::MAX),
             ..WriteOptions::default()

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::checks::CheckOutcome;
 use crate::diagnostic::Fault;
+use crate::ports::Merged;
 
 /// Clock and stage accounting, given by the caller: this crate reads no clock.
 pub trait Meter: Observer {
@@ -81,6 +82,9 @@ pub struct WindowReport {
     /// Column → values that the contract took out of rows that stayed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub values_discarded: BTreeMap<String, u64>,
+    /// What became of the rows of a merge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merged>,
     /// What the checks found, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckOutcome>,
@@ -118,6 +122,7 @@ impl WindowReport {
             rows_written: 0,
             rows_rejected: BTreeMap::new(),
             values_discarded: BTreeMap::new(),
+            merge: None,
             checks: Vec::new(),
             branch: None,
             bytes: 0,
@@ -180,6 +185,13 @@ impl RunReport {
             totals.rows_written += window.rows_written;
             totals.bytes += window.bytes;
             totals.files += window.files;
+            if let Some(merged) = &window.merge {
+                let sum = totals.merge.get_or_insert_default();
+                sum.inserted += merged.inserted;
+                sum.updated += merged.updated;
+                sum.unchanged += merged.unchanged;
+                sum.duplicate_keys += merged.duplicate_keys;
+            }
             for (rule, rows) in &window.rows_rejected {
                 *totals.rows_rejected.entry(rule.clone()).or_default() += rows;
             }

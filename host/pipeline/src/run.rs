@@ -1,6 +1,6 @@
 //! The run: window by window, from splits to one snapshot each.
 
-use arrow_schema::FieldRef;
+use arrow_schema::{FieldRef, Schema};
 use lakehost_columnar::Stage;
 
 use crate::chain::Chain;
@@ -10,11 +10,13 @@ use crate::diagnostic::Fault;
 use crate::error::Error;
 use crate::identity::{Identity, already_loaded, announced_bytes, describe};
 use crate::layout;
+use crate::merge_key::MergeKey;
 use crate::plan::Plan;
 use crate::ports::{
-    Checker, Cleaner, CommitRequest, Committed, Dataset, Lake, Load, LoadState, Owner, Source, Split, TableName,
-    Target, WriteMode,
+    Checker, Cleaner, CommitRequest, Committed, Dataset, Lake, Load, LoadState, Owner, Progress, Source, Split,
+    TableName, Target, WriteMode,
 };
+use crate::progress::Start;
 use crate::quarantine;
 use crate::read::Tally;
 use crate::rejects;
@@ -89,19 +91,22 @@ impl OneWindow<'_> {
         if self.window.is_none() && granularity != Granularity::None {
             return Err(Error::WindowMissing { granularity: granularity.word() }.into());
         }
-        let key = self.window.map_or("all", Window::key);
-        let record = ports.lake.last_load_by(self.table, key, &self.owner(ports), self.mode(granularity))?;
+        let key = self.merge_key(granularity)?;
+        let mode = self.mode(granularity);
+        let window_key = self.window.map_or("all", Window::key);
+        let record = ports.lake.last_load_by(self.table, window_key, &self.owner(ports), mode)?;
         let standing = record.as_ref().filter(|record| record.state != LoadState::RolledBack);
         if self.plan.only_missing && standing.is_some() {
             report.note = Some("loaded before, and --only-missing leaves it alone".to_owned());
             return Ok(());
         }
-        let splits = self.splits(ports)?;
+        let start = Start::of(ports, self.table, &self.owner(ports), mode, self.plan.force)?;
+        let splits = self.splits(ports, &start)?;
         if splits.is_empty() {
             report.end(Status::NoData);
             return Ok(());
         }
-        let identity = Identity::new(self, ports, standing);
+        let identity = Identity::new(self, ports, &key, &start, standing);
         if let Some(record) = standing.filter(|_| !self.plan.force)
             && let Some(load_id) = identity.of_record(&splits, record)
             && load_id == record.load_id
@@ -110,17 +115,19 @@ impl OneWindow<'_> {
             return Ok(());
         }
         let chain = Chain::bind(ports.cleaners, &self.dataset.schema, self.window)?;
-        let target = self.target(ports, &chain, granularity)?;
+        let target = self.target(ports, &chain, &key, granularity)?;
         if self.plan.dry_run {
             report.note = Some(describe(&splits, &target));
             return Ok(());
         }
         let mut load = ports.lake.begin(&target, &self.plan.run_id)?;
         let read = checks::check_columns(&self.plan.checks, self.table, load.schema())
+            .and_then(|()| layout::check_sort(&self.plan.sort, self.table, load.schema()))
             .map_err(Fault::from)
-            .and_then(|()| self.read_splits(ports, &splits, &chain, load.as_mut()));
-        let mut tally = match read {
-            Ok(tally) => tally,
+            .and_then(|()| self.read_splits(ports, &splits, &chain, &key, load.as_mut()));
+        let read = read.and_then(|tally| Ok((start.progress(ports, self.dataset, self.window)?, tally)));
+        let (progress, mut tally) = match read {
+            Ok(read) => read,
             Err(fault) => {
                 load.abandon();
                 return Err(fault);
@@ -137,7 +144,7 @@ impl OneWindow<'_> {
         }
         report.values_discarded.clone_from(&tally.discarded);
         let kept = self
-            .check(&tally)
+            .check(&tally, start.moves_on(progress.as_ref()))
             .map_err(Fault::from)
             .and_then(|()| self.keep_rejected(load.as_mut(), &mut tally, &load_id, granularity));
         if let Err(fault) = kept {
@@ -150,11 +157,15 @@ impl OneWindow<'_> {
         report.load_id = Some(load_id.clone());
         report.note = (!tally.changes.is_empty()).then(|| tally.changes.join("; "));
         let mark = ports.meter.enter(Stage::Commit);
-        let committed = self.publish(ports, load, self.request(ports, load_id, tally), report);
+        let committed = self.publish(ports, load, self.request(ports, load_id, tally, progress), report);
         ports.meter.leave(Stage::Commit, mark);
         match committed? {
-            Committed::Landed { snapshot_id, .. } => {
+            Committed::Landed { snapshot_id, merged, .. } => {
                 report.end(Status::Loaded);
+                if let Some(merged) = merged {
+                    (report.files, report.bytes) = (merged.files, merged.bytes);
+                }
+                report.merge = merged;
                 report.snapshot_id = Some(snapshot_id);
             }
             Committed::AlreadyLoaded { snapshot_id } => {
@@ -247,9 +258,9 @@ impl OneWindow<'_> {
         }
     }
 
-    fn splits(&self, ports: &mut Ports<'_>) -> Result<Vec<Split>, Fault> {
+    fn splits(&self, ports: &mut Ports<'_>, start: &Start) -> Result<Vec<Split>, Fault> {
         let mark = ports.meter.enter(Stage::Plan);
-        let splits = ports.source.plan(&self.dataset.name, self.window);
+        let splits = ports.source.plan(&self.dataset.name, self.window, start.given());
         ports.meter.leave(Stage::Plan, mark);
         let splits = splits?;
         if let Some(bytes) = announced_bytes(&splits) {
@@ -268,13 +279,33 @@ impl OneWindow<'_> {
         self.plan.mode.unwrap_or(default)
     }
 
-    fn target(&self, ports: &Ports<'_>, chain: &Chain, granularity: Granularity) -> Result<Target, Fault> {
+    fn merge_key(&self, granularity: Granularity) -> Result<MergeKey, Error> {
+        let (plan, mode) = (self.plan, self.mode(granularity));
+        MergeKey::of(&plan.key, plan.order_by.as_deref(), self.dataset, self.table, mode)
+    }
+
+    fn target(
+        &self,
+        ports: &Ports<'_>,
+        chain: &Chain,
+        key: &MergeKey,
+        granularity: Granularity,
+    ) -> Result<Target, Fault> {
         use lakehost_columnar::RowStep;
         let written: &[FieldRef] = chain.writes();
         if self.plan.quarantine && rejects::table_of(self.table).is_err() {
             return Err(Error::RejectsName { table: self.table.to_string() }.into());
         }
         let schema = layout::table_schema(&self.dataset.schema, written, self.plan.metadata_columns, granularity)?;
+        if !key.columns.is_empty() {
+            // The table may have columns that the source does not promise.
+            let mut fields = schema.fields().to_vec();
+            if let Some(present) = ports.lake.table(self.table)? {
+                let more = present.schema.fields().iter().filter(|field| schema.field_with_name(field.name()).is_err());
+                fields.extend(more.cloned());
+            }
+            key.check(self.table, &Schema::new(fields), self.plan.contract.evolves())?;
+        }
         let cleaners: Vec<&str> = ports.cleaners.iter().map(|cleaner| cleaner.plugin().name.as_str()).collect();
         Ok(Target {
             table: self.table.clone(),
@@ -289,19 +320,20 @@ impl OneWindow<'_> {
             },
             contract: self.plan.contract.clone(),
             renames: self.plan.renames.clone(),
-            key: self.dataset.key.clone(),
-            order: self.dataset.cursor.clone(),
+            key: key.columns.clone(),
+            order: key.order.clone(),
+            sort: self.plan.sort.clone(),
         })
     }
 
-    fn check(&self, tally: &Tally) -> Result<(), Error> {
+    fn check(&self, tally: &Tally, moves_on: bool) -> Result<(), Error> {
         let rows_rejected: u64 = tally.rejected.values().sum();
         let in_files: u64 = tally.files.iter().map(|file| file.rows).sum();
         if tally.rows_read != tally.rows_written + rows_rejected || in_files != tally.rows_written {
             let rows_written = in_files.min(tally.rows_written);
             return Err(Error::Balance { rows_read: tally.rows_read, rows_written, rows_rejected });
         }
-        if tally.rows_written == 0 && !self.plan.allow_empty {
+        if tally.rows_written == 0 && !self.plan.allow_empty && !moves_on {
             return Err(Error::Empty {
                 table: self.table.to_string(),
                 window: self.window.map_or("all", Window::label).to_owned(),
@@ -318,7 +350,7 @@ impl OneWindow<'_> {
         }
     }
 
-    fn request(&self, ports: &Ports<'_>, load_id: String, tally: Tally) -> CommitRequest {
+    fn request(&self, ports: &Ports<'_>, load_id: String, tally: Tally, progress: Option<Progress>) -> CommitRequest {
         let mut plugins = vec![ports.source.plugin().clone()];
         plugins.extend(ports.cleaners.iter().map(|cleaner| cleaner.plugin().clone()));
         CommitRequest {
@@ -334,6 +366,7 @@ impl OneWindow<'_> {
             rejected_by: tally.rejected,
             values_discarded: tally.discarded,
             checks: Vec::new(),
+            progress,
             files: tally.files,
         }
     }

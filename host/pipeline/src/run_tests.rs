@@ -67,7 +67,7 @@ impl Source for MemorySource {
         let (key, cursor, time_zone) = (vec![], None, None);
         Ok(vec![Dataset { name: "memory".to_owned(), default_table, schema: schema(), key, cursor, time_zone }])
     }
-    fn plan(&mut self, _dataset: &str, window: Option<&Window>) -> Result<Vec<Split>, Fault> {
+    fn plan(&mut self, _dataset: &str, window: Option<&Window>, _state: Option<&str>) -> Result<Vec<Split>, Fault> {
         let label = window.unwrap().label();
         let (rows, version) = self.upstream.get(label).ok_or(NotYet)?;
         Ok(version
@@ -193,7 +193,7 @@ impl Load for MemoryLoad {
             plugins: "memory@1=00".to_owned(),
         };
         loads.insert(self.window.clone(), record);
-        Ok(Committed::Landed { snapshot_id, attempts: 1 })
+        Ok(Committed::Landed { snapshot_id, attempts: 1, merged: None })
     }
     fn abandon(self: Box<Self>) {
         *self.lake.abandoned.lock().unwrap() += 1;
@@ -284,6 +284,9 @@ fn world(windows: &str) -> World {
             windows: windows.into_iter().map(Some).collect(),
             table: None,
             mode: None,
+            key: Vec::new(),
+            order_by: None,
+            sort: Vec::new(),
             partition: vec![],
             verify: Verify::Pages,
             metadata_columns: false,

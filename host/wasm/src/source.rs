@@ -32,6 +32,8 @@ pub struct WasmSource {
     session: Arc<Mutex<Session>>,
     /// What each open split reads, until its objects are asked for.
     open: HashMap<String, OpenSplit>,
+    /// The instance that made the last plan: what it will say of it, no other knows.
+    planned: u64,
 }
 
 /// What a split read: bodies of upstream, and rows of the plugin's own.
@@ -99,7 +101,7 @@ impl WasmSource {
         let id = about.id.clone();
         let mut session = Session { plugin, config, grants, fetcher, live: None, generation: 0 };
         session.live()?;
-        Ok(Self { id, spec, session: Arc::new(Mutex::new(session)), open: HashMap::new() })
+        Ok(Self { id, spec, session: Arc::new(Mutex::new(session)), open: HashMap::new(), planned: 0 })
     }
 
     /// Whether the source reaches and may read what it needs. Cheap.
@@ -157,12 +159,12 @@ impl WasmSource {
         Ok(datasets)
     }
 
-    fn splits(&self, dataset: &str, window: Option<&Window>) -> Result<Vec<Split>> {
+    fn splits(&mut self, dataset: &str, window: Option<&Window>, state: Option<&str>) -> Result<Vec<Split>> {
         let mut session = lock(&self.session);
         let budgets = session.plugin.around().budgets.clone();
         let live = session.live()?;
         let connector = live.connector;
-        let request = source::PlanRequest { dataset: dataset.to_owned(), window: window.map(abi::window), state: None };
+        let request = plan_request(dataset, window, state);
         let found = live.running.ask("plan", budgets.cpu_plan, |plugin, store| {
             plugin.lakehost_plugin_source().connector().call_plan(store, connector, &request)
         })?;
@@ -189,6 +191,7 @@ impl WasmSource {
                 return Err(wrong(format!("two splits have the id {id}")));
             }
         }
+        self.planned = session.generation;
         Ok(found
             .into_iter()
             .map(|split| Split {
@@ -198,6 +201,26 @@ impl WasmSource {
                 bytes: split.bytes,
             })
             .collect())
+    }
+
+    /// The state after the rows of the last plan, as the instance that made the plan tells it.
+    fn state_after(&self, dataset: &str, window: Option<&Window>, state: Option<&str>) -> Result<Option<String>> {
+        let mut session = lock(&self.session);
+        let budgets = session.plugin.around().budgets.clone();
+        let live = session.same(self.planned)?;
+        let connector = live.connector;
+        let request = plan_request(dataset, window, state);
+        let found = live.running.ask("checkpoint", budgets.cpu_plan, |plugin, store| {
+            plugin.lakehost_plugin_source().connector().call_checkpoint(store, connector, &request)
+        })?;
+        let Some(text) = found else { return Ok(None) };
+        let wrong = |detail: String| live.running.contract("checkpoint", detail);
+        if text.len() > budgets.json_bytes {
+            return Err(wrong(format!("its state has {} bytes, the limit is {}", text.len(), budgets.json_bytes)));
+        }
+        serde_json::from_str::<serde_json::Value>(&text)
+            .map_err(|error| wrong(format!("its state is no JSON: {error}")))?;
+        Ok(Some(text))
     }
 
     fn rows(&mut self, split: &Split) -> Result<Rows> {
@@ -290,6 +313,11 @@ impl WasmSource {
     }
 }
 
+fn plan_request(dataset: &str, window: Option<&Window>, state: Option<&str>) -> source::PlanRequest {
+    let (window, state) = (window.map(abi::window), state.map(str::to_owned));
+    source::PlanRequest { dataset: dataset.to_owned(), window, state }
+}
+
 impl Source for WasmSource {
     fn plugin(&self) -> &PluginId {
         &self.id
@@ -303,8 +331,9 @@ impl Source for WasmSource {
         self.named(self.datasets())
     }
 
-    fn plan(&mut self, dataset: &str, window: Option<&Window>) -> Result<Vec<Split>, Fault> {
-        self.named(self.splits(dataset, window))
+    fn plan(&mut self, dataset: &str, window: Option<&Window>, state: Option<&str>) -> Result<Vec<Split>, Fault> {
+        let splits = self.splits(dataset, window, state);
+        self.named(splits)
     }
 
     fn open(&mut self, split: &Split) -> Result<Rows, Fault> {
@@ -315,5 +344,14 @@ impl Source for WasmSource {
     fn objects(&mut self, split: &Split) -> Result<Vec<SourceObject>, Fault> {
         let objects = self.read_objects(split);
         self.named(objects)
+    }
+
+    fn checkpoint(
+        &mut self,
+        dataset: &str,
+        window: Option<&Window>,
+        state: Option<&str>,
+    ) -> Result<Option<String>, Fault> {
+        self.named(self.state_after(dataset, window, state))
     }
 }

@@ -30,6 +30,7 @@ fn the_contract_parses() {
         "lakehost run --plugin a.wasm --month 2024-01..2024-06 --cleaner b.wasm --cleaner c.wasm --config a=1 --config b=2 \
          --cleaner-config x=1 --allow https://a/ --table raw.t --warehouse w --profile p --partition-by day(a),b --write-mode append \
          --verify footer --metadata-columns --allow-empty --only-missing --keep-going --dry-run --memory 1GiB --format json",
+        "lakehost run --plugin a.wasm --write-mode merge --key id,region --order-by updated_at --sort-by -at,id",
         "lakehost run yellow_trips --day 2024-01-31",
         "lakehost query SELECT --as-of now --format jsonl --limit 0",
         "lakehost table rollback raw.t 17 --yes",

@@ -38,11 +38,12 @@ pub fn compact(arguments: &CompactArguments) -> Result<u8, Fault> {
     Ok(exit_code::SUCCESS)
 }
 
-/// `fare`, `fare desc`, `fare asc`.
-fn sort_key(text: &str) -> Result<SortKey, Error> {
+/// `fare`, `-fare`, `fare desc`, `fare asc`.
+pub fn sort_key(text: &str) -> Result<SortKey, Error> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (column, descending) = match words.as_slice() {
-        [column] => (*column, false),
+        [column] if column.len() > 1 && column.starts_with('-') => (column.trim_start_matches('-'), true),
+        [column] if *column != "-" => (*column, false),
         [column, order] if order.eq_ignore_ascii_case("asc") => (*column, false),
         [column, order] if order.eq_ignore_ascii_case("desc") => (*column, true),
         _ => {
@@ -266,9 +267,14 @@ mod tests {
         ] {
             assert_eq!(age_ms(text).ok(), expected, "{text:?}");
         }
-        for (text, expected) in
-            [("fare", Some(("fare", false))), ("fare DESC", Some(("fare", true))), ("fare up", None), ("", None)]
-        {
+        for (text, expected) in [
+            ("fare", Some(("fare", false))),
+            ("-fare", Some(("fare", true))),
+            ("-", None),
+            ("fare DESC", Some(("fare", true))),
+            ("fare up", None),
+            ("", None),
+        ] {
             let key = sort_key(text).ok();
             assert_eq!(key.as_ref().map(|key| (key.column.as_str(), key.descending)), expected, "{text:?}");
         }

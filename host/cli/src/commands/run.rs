@@ -139,8 +139,9 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
     };
     let lake: &dyn Lake = warehouse.as_ref().map_or(&NoLake, |warehouse| &warehouse.lake);
     let mut warnings = Vec::new();
-    if request.mode == Some(WriteMode::Append) {
-        warnings.extend(appending(&plan, &mut source, &cleaners, lake)?);
+    if let Some(mode @ (WriteMode::Append | WriteMode::Merge)) = request.mode {
+        let done = if mode == WriteMode::Merge { "merged into" } else { "appended to" };
+        warnings.extend(adding(&plan, &mut source, &cleaners, lake, done)?);
     }
     let progress = Progress::new(plan.windows.len(), stop, Arc::clone(&plugins.ledger));
     let checker = warehouse
@@ -176,12 +177,13 @@ fn warn(warnings: &mut Vec<String>, sentence: String) {
     warnings.push(sentence);
 }
 
-/// Warns of rows that are appended to those of another load.
-fn appending(
+/// Warns of rows that are added to those of another load.
+fn adding(
     plan: &Plan,
     source: &mut WasmSource,
     cleaners: &[Box<dyn Cleaner>],
     lake: &dyn Lake,
+    done: &str,
 ) -> Result<Vec<String>, Fault> {
     let mut warnings = Vec::new();
     let datasets = source.discover()?;
@@ -191,7 +193,7 @@ fn appending(
     let names: Vec<&str> = cleaners.iter().map(|cleaner| cleaner.plugin().name.as_str()).collect();
     let names = if names.is_empty() { "-".to_owned() } else { names.join(",") };
     let owner = format!("{}/{}", source.plugin().name, dataset.name);
-    if let Some(sentence) = append::warning(&table.to_string(), &found.properties, &owner, &names) {
+    if let Some(sentence) = append::warning(&table.to_string(), &found.properties, &owner, &names, done) {
         warn(&mut warnings, sentence);
     }
     Ok(warnings)
@@ -294,6 +296,9 @@ fn plan(
         windows,
         table: request.table.clone(),
         mode: request.mode,
+        key: request.key.clone(),
+        order_by: request.order_by.clone(),
+        sort: request.sort.clone(),
         partition: request.partition.clone(),
         verify: request.verify,
         metadata_columns: request.metadata_columns,

@@ -61,7 +61,33 @@ pub fn json_of(snapshot: &SnapshotInfo) -> Value {
         "source": load("source").map(|source| serde_json::from_str(source).unwrap_or_else(|_| Value::String(source.clone()))),
         "rows_read": load("rows-read").and_then(|rows| rows.parse::<u64>().ok()),
         "rows_rejected": load("rows-rejected").and_then(|rows| rows.parse::<u64>().ok()),
+        "merge": merge(snapshot),
     })
+}
+
+/// What became of the rows of a merge; null for other snapshots.
+fn merge(snapshot: &SnapshotInfo) -> Value {
+    let count = |name: &str| snapshot.load.get(name).and_then(|rows| rows.parse::<u64>().ok());
+    let Some(inserted) = count("rows-inserted") else { return Value::Null };
+    json!({
+        "inserted": inserted,
+        "updated": count("rows-updated"),
+        "unchanged": count("rows-unchanged"),
+        "duplicate_keys": count("rows-duplicate"),
+    })
+}
+
+/// The same for people, behind the operation.
+fn merge_text(snapshot: &SnapshotInfo) -> String {
+    let merge = merge(snapshot);
+    let parts =
+        [("inserted", "new"), ("updated", "updated"), ("unchanged", "unchanged"), ("duplicate_keys", "duplicate")];
+    let said: Vec<String> = (parts.iter())
+        .filter_map(|(name, word)| Some((merge[*name].as_u64()?, word)))
+        .filter(|(rows, _)| *rows > 0)
+        .map(|(rows, word)| format!("{} {word}", grouped(rows)))
+        .collect();
+    if said.is_empty() { String::new() } else { format!(", merge: {}", said.join(", ")) }
 }
 
 fn text(snapshots: &[SnapshotInfo]) -> String {
@@ -78,8 +104,8 @@ fn text(snapshots: &[SnapshotInfo]) -> String {
     ]);
     for snapshot in snapshots {
         let load = |key: &str| snapshot.load.get(key).map_or("", String::as_str);
-        let operation =
-            if snapshot.on_main { snapshot.operation.clone() } else { format!("{} (not on main)", snapshot.operation) };
+        let not_on_main = if snapshot.on_main { "" } else { " (not on main)" };
+        let operation = format!("{}{not_on_main}{}", snapshot.operation, merge_text(snapshot));
         table.row([
             snapshot.snapshot_id.to_string(),
             utc(u64::try_from(snapshot.timestamp_ms).unwrap_or_default()),

@@ -18,6 +18,9 @@ use crate::time::utc;
 use crate::warehouse::{self, Warehouse};
 use crate::{exit_code, memory};
 
+/// Longer values of properties are cut where people read them.
+const SHOWN_CHARS: usize = 200;
+
 /// All tables.
 pub fn list(arguments: &TableListArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
@@ -163,10 +166,18 @@ fn text_details(details: &TableDetails) -> String {
     }
     let mut properties = TextTable::new([("property", Align::Left), ("value", Align::Left)]);
     let others = details.properties.iter().filter(|(key, _)| !key.starts_with(LOADED));
-    others.for_each(|(key, value)| properties.row([key, value]));
+    others.for_each(|(key, value)| properties.row([key.as_str(), &shortened(value)]));
     text.push('\n');
     text.push_str(&properties.render());
     text
+}
+
+/// A source's state may be long; machines get all of it.
+fn shortened(value: &str) -> String {
+    match value.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}… ({} bytes)", value.get(..end).unwrap_or_default(), grouped(value.len() as u64)),
+        None => value.to_owned(),
+    }
 }
 
 /// Removes a table and its files, never unasked: --yes, or a person at a terminal who says yes.

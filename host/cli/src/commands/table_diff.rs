@@ -258,11 +258,22 @@ fn json_provenance(name: &TableName, found: &Provenance) -> Value {
         "table": name.to_string(),
         "snapshot": snapshots::json_of(&found.snapshot),
         "config_sha256": found.snapshot.load.get("config-sha256"),
+        "state": read_up_to(found),
         "objects": found.objects,
         "objects_digest": found.objects_digest,
         "plugins": found.plugins,
         "run": found.run,
     })
+}
+
+/// How far the source was read; null for one that is not read on.
+fn read_up_to(found: &Provenance) -> Value {
+    let load = &found.snapshot.load;
+    let Some(owner) = load.get("state-owner") else { return Value::Null };
+    let json = |key: &str| load.get(key).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let cursor = json("cursor").map(|cursor| json!({ "column": cursor["column"], "value": cursor["value"] }));
+    // A long state is a property of the table, not part of the snapshot.
+    json!({ "source": owner, "state": json("state"), "sha256": load.get("state-digest"), "cursor": cursor })
 }
 
 fn text_provenance(name: &TableName, found: &Provenance) -> String {
@@ -280,6 +291,9 @@ fn text_provenance(name: &TableName, found: &Provenance) -> String {
         line(load("load-id")),
         line(load("config-sha256")),
     );
+    if let (Some(owner), Some(state)) = (snapshot.load.get("state-owner"), snapshot.load.get("state")) {
+        text.push_str(&format!("  read       {} up to {}\n", line(owner), line(state)));
+    }
     for plugin in &found.plugins {
         text.push_str(&format!("  plugin     {} sha256 {}\n", line(&plugin.to_string()), line(&plugin.sha256)));
     }

@@ -51,6 +51,14 @@ pub struct Pipeline {
     pub table: Option<String>,
     /// What becomes of rows that are there.
     pub write: Option<Write>,
+    /// Columns that tell rows apart, for `merge`; the source's own when missing.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// Of several new rows with one key the one with the greatest value here counts, for `merge`.
+    pub order_by: Option<String>,
+    /// What the rows of each data file are sorted by; `-` before a column turns its order round.
+    #[serde(default)]
+    pub sort_by: Vec<String>,
     /// Partition fields beyond the window.
     #[serde(default)]
     pub partition_by: Vec<String>,

@@ -5,13 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use lakehost_columnar::{PartitionField, Verify};
+use lakehost_columnar::{PartitionField, SortKey, Verify};
 use lakehost_pipeline::ports::{TableName, WriteMode};
 use lakehost_pipeline::{Check, Contract, OnDrift};
 
 use super::file::{self, File, Loaded, Pipeline, SchemaContract, Write};
 use super::{checks, did_you_mean, nearest, partition};
 use crate::args::{Place, RunArguments, VerifyArgument, WriteModeArgument};
+use crate::commands::maintenance::sort_key;
 use crate::error::Error;
 use crate::memory;
 
@@ -75,6 +76,10 @@ pub struct Request {
     pub allow: Allow,
     pub table: Option<TableName>,
     pub mode: Option<WriteMode>,
+    /// Key columns of a merge; empty: the source's own.
+    pub key: Vec<String>,
+    pub order_by: Option<String>,
+    pub sort: Vec<SortKey>,
     pub partition: Vec<PartitionField>,
     pub verify: Verify,
     pub metadata_columns: bool,
@@ -204,7 +209,16 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         cleaners,
         allow,
         table,
-        mode: mode(arguments.write_mode, pipeline.and_then(|pipeline| pipeline.write))?,
+        mode: mode(arguments.write_mode, pipeline.and_then(|pipeline| pipeline.write)),
+        key: match pipeline {
+            Some(pipeline) if arguments.rows.key.is_empty() => pipeline.key.clone(),
+            _ => arguments.rows.key.clone(),
+        },
+        sort: match pipeline {
+            Some(pipeline) if arguments.rows.sort_by.is_empty() => sort_keys(&pipeline.sort_by)?,
+            _ => sort_keys(&arguments.rows.sort_by)?,
+        },
+        order_by: arguments.rows.order_by.clone().or_else(|| pipeline.and_then(|pipeline| pipeline.order_by.clone())),
         partition,
         verify: match (arguments.verify, pipeline.and_then(|pipeline| pipeline.verify)) {
             (Some(VerifyArgument::Footer), _) | (None, Some(file::Verify::Footer)) => Verify::Footer,
@@ -254,20 +268,12 @@ fn contract(pipeline: &Pipeline) -> Contract {
 
 /// Keys that this version understands and cannot serve: saying so beats a load that is not what the file describes.
 fn refuse_planned(name: &str, pipeline: &Pipeline, place: &str) -> Result<(), Error> {
-    let planned = [
-        (
-            pipeline.models.is_some(),
-            "models",
-            "running dbt models is planned",
-            "take the key out; run dbt on the tables yourself",
-        ),
-        (
-            pipeline.write == Some(Write::Merge),
-            "write",
-            "merge is planned",
-            "write replace-window, append or full-refresh",
-        ),
-    ];
+    let planned = [(
+        pipeline.models.is_some(),
+        "models",
+        "running dbt models is planned",
+        "take the key out; run dbt on the tables yourself",
+    )];
     match planned.into_iter().find(|(present, ..)| *present) {
         None => Ok(()),
         Some((_, key, what, way_out)) => Err(Error::Config {
@@ -278,21 +284,20 @@ fn refuse_planned(name: &str, pipeline: &Pipeline, place: &str) -> Result<(), Er
     }
 }
 
-fn mode(flag: Option<WriteModeArgument>, key: Option<Write>) -> Result<Option<WriteMode>, Error> {
-    Ok(match (flag, key) {
-        (Some(WriteModeArgument::Merge), _) => {
-            return Err(Error::Usage {
-                message: "--write-mode merge is planned, and this version does not have it".to_owned(),
-                hint: Some("write replace-window, append or full-refresh".to_owned()),
-            });
-        }
+fn sort_keys(texts: &[String]) -> Result<Vec<SortKey>, Error> {
+    texts.iter().map(|text| sort_key(text)).collect()
+}
+
+fn mode(flag: Option<WriteModeArgument>, key: Option<Write>) -> Option<WriteMode> {
+    match (flag, key) {
+        (Some(WriteModeArgument::Merge), _) | (None, Some(Write::Merge)) => Some(WriteMode::Merge),
         (Some(WriteModeArgument::ReplaceWindow), _) | (None, Some(Write::ReplaceWindow)) => {
             Some(WriteMode::ReplaceWindow)
         }
         (Some(WriteModeArgument::Append), _) | (None, Some(Write::Append)) => Some(WriteMode::Append),
         (Some(WriteModeArgument::FullRefresh), _) | (None, Some(Write::FullRefresh)) => Some(WriteMode::FullRefresh),
-        (None, Some(Write::Merge) | None) => None,
-    })
+        (None, None) => None,
+    }
 }
 
 #[cfg(test)]
@@ -330,6 +335,8 @@ not_null = ["id", "fee"]
 [pipeline.merging]
 plugin = "x.wasm"
 write = "merge"
+key = ["id"]
+order_by = "at"
 [pipeline.checked]
 plugin = "x.wasm"
 [[pipeline.checked.check]]
@@ -373,6 +380,25 @@ models = "dbt_project"
         assert_eq!((careful.checks.len(), careful.quarantine), (1, false));
         let trips = request(&asked("trips"), &loaded()).unwrap();
         assert_eq!((trips.contract, trips.checks.len(), trips.quarantine), (Contract::default(), 0, true));
+    }
+
+    #[test]
+    fn a_merge_has_a_key_from_the_file_or_from_flags() {
+        let merging = request(&asked("merging"), &loaded()).unwrap();
+        assert_eq!(
+            (merging.mode, merging.key, merging.order_by),
+            (Some(WriteMode::Merge), vec!["id".into()], Some("at".into()))
+        );
+        let mut arguments = asked("merging");
+        arguments.rows = crate::args::RowArguments {
+            key: vec!["a".into(), "b".into()],
+            order_by: Some("c".into()),
+            sort_by: vec!["-c".into(), "d".into()],
+        };
+        let merging = request(&arguments, &loaded()).unwrap();
+        assert_eq!((merging.key, merging.order_by), (vec!["a".to_owned(), "b".to_owned()], Some("c".to_owned())));
+        let sort: Vec<_> = merging.sort.iter().map(|key| (key.column.as_str(), key.descending)).collect();
+        assert_eq!(sort, [("c", true), ("d", false)]);
     }
 
     #[test]
@@ -420,20 +446,12 @@ models = "dbt_project"
     fn what_cannot_be_is_refused() {
         check(|a| a.pipeline = Some("trip".to_owned()), "LH0103: no pipeline `trip`; did you mean `trips`?");
         check(
-            |a| a.pipeline = Some("merging".to_owned()),
-            "LH0102: `write` in pipeline merging: merge is planned, and this version does not have it; write replace-window, append or full-refresh",
-        );
-        check(
             |a| a.pipeline = Some("checked".to_owned()),
             "LH0102: check 1: it says not what to look at: not_null, unique, accepted_values, range, regex, row_count, freshness, foreign_key or sql; ",
         );
         check(
             |a| a.pipeline = Some("modelled".to_owned()),
             "LH0102: `models` in pipeline modelled: running dbt models is planned, and this version does not have it; take the key out; run dbt on the tables yourself",
-        );
-        check(
-            |a| a.write_mode = Some(WriteModeArgument::Merge),
-            "LH0101: --write-mode merge is planned, and this version does not have it; write replace-window, append or full-refresh",
         );
         check(|a| a.place.profile = Some("bigg".to_owned()), "LH0102: no profile `bigg`; did you mean `big`?");
         check(

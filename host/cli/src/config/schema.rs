@@ -43,7 +43,16 @@ pub fn schema() -> Value {
                         "table": text("namespace.name; the source's own when missing"),
                         "write": {
                             "enum": ["replace-window", "append", "full-refresh", "merge"],
-                            "description": "What becomes of rows that are there; merge is planned",
+                            "description": "What becomes of rows that are there",
+                        },
+                        "key": {
+                            "type": "array", "items": { "type": "string" },
+                            "description": "Columns that tell rows apart, for merge; the source's key when missing",
+                        },
+                        "order_by": text("Of several new rows with one key the one with the greatest value in this column counts, for merge; the source's cursor when missing"),
+                        "sort_by": {
+                            "type": "array", "items": { "type": "string" },
+                            "description": "What the rows of each data file are sorted by: pickup_datetime, -fare",
                         },
                         "partition_by": {
                             "type": "array", "items": { "type": "string" },

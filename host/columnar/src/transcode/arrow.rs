@@ -22,6 +22,7 @@ use crate::observer::{Stage, timed};
 use crate::output::WriteOptions;
 use crate::parallel::parallel;
 use crate::partition::{Codes, Partitions};
+use crate::sort::sorted;
 use crate::steps::BatchSource;
 
 /// The source, a slice at a time.
@@ -154,6 +155,9 @@ struct Sink<'a> {
     partition_columns: Vec<usize>,
     /// By partition code.
     files: Vec<PartitionFile<'a>>,
+    /// Rows that wait for others to be sorted with, and their bytes.
+    held: Vec<RecordBatch>,
+    held_bytes: usize,
     outcome: Outcome,
 }
 
@@ -179,7 +183,16 @@ impl<'a> Sink<'a> {
         let encoded =
             plan.origins.iter().filter(|origin| !matches!(origin, Origin::Constant(_) | Origin::Null)).count();
         let outcome = Outcome { arrow_path_columns: encoded, ..Outcome::default() };
-        Ok(Self { run, plan, partitions, partition_columns, files: Vec::new(), outcome })
+        Ok(Self {
+            run,
+            plan,
+            partitions,
+            partition_columns,
+            files: Vec::new(),
+            held: Vec::new(),
+            held_bytes: 0,
+            outcome,
+        })
     }
 
     /// Clean, split and encode one slice.
@@ -188,7 +201,10 @@ impl<'a> Sink<'a> {
         let observer = self.run.observer;
         let columns = timed(observer, Stage::Clean, || self.clean(decoded))?;
         if columns.first().is_some_and(|column| !column.is_empty()) {
-            self.encode(columns)?;
+            match self.run.options.sort.is_empty() {
+                true => self.encode(columns)?,
+                false => self.hold(columns)?,
+            }
         }
         observer.progress(rows, 0);
         Ok(())
@@ -358,7 +374,41 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
+    /// Keeps rows until as many are there as the memory lets be sorted: they, their sorted copy and what is encoded of it.
+    fn hold(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        let schema = self.plan.layout.arrow().clone();
+        let batch = RecordBatch::try_new(schema, columns).map_err(|error| bug("sorting", error))?;
+        // A slice counts as what is in it.
+        let bytes = batch.columns().iter().filter_map(|column| column.to_data().get_slice_memory_size().ok());
+        self.held_bytes += bytes.sum::<usize>();
+        self.held.push(batch);
+        if self.held_bytes < self.run.options.memory_bytes / 4 { Ok(()) } else { self.release() }
+    }
+
+    /// Writes the rows that were kept, in order, into files of their own.
+    fn release(&mut self) -> Result<()> {
+        let held = std::mem::take(&mut self.held);
+        self.held_bytes = 0;
+        if held.is_empty() {
+            return Ok(());
+        }
+        let options = self.run.options;
+        let ordered =
+            timed(self.run.observer, Stage::Encode, || sorted(self.plan.layout.arrow(), &held, &options.sort));
+        let ordered = ordered.map_err(|error| Error::unsupported("the order of rows", error))?;
+        drop(held);
+        for start in (0..ordered.num_rows()).step_by(SLICE_ROWS) {
+            let slice = ordered.slice(start, SLICE_ROWS.min(ordered.num_rows() - start));
+            self.encode(slice.columns().to_vec())?;
+        }
+        drop(ordered);
+        let open: Vec<usize> = (0..self.files.len()).filter(|code| self.files[*code].rows > 0).collect();
+        self.flush(&open)?;
+        self.files.iter_mut().try_for_each(|file| file.writer.roll())
+    }
+
     fn finish(mut self) -> Result<Outcome> {
+        self.release()?;
         let open: Vec<usize> = (0..self.files.len()).filter(|code| self.files[*code].rows > 0).collect();
         self.flush(&open)?;
         for file in self.files {

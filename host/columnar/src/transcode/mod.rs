@@ -89,7 +89,7 @@ impl Transcoder<'_> {
     ///
     /// # Shape
     ///
-    /// Within a partition rows keep the order of the source.
+    /// Within a partition rows keep the order of the source, or within a file have the one of [`WriteOptions::sort`].
     ///
     /// # Errors
     ///
@@ -99,6 +99,7 @@ impl Transcoder<'_> {
             Rows::Scan(scan) => {
                 let plan = Plan::new(self, scan.schema(), scan.file().name())?;
                 if self.path == Path::Auto
+                    && self.options.sort.is_empty()
                     && !self.forgives(&plan)
                     && pages_pay(&scan, &plan)
                     && pages::suits(self, &scan, &plan, self.options)

@@ -1,7 +1,7 @@
 //! A load as an action: its window, or all, is replaced by new files, or they are added.
 
 use async_trait::async_trait;
-use iceberg::spec::MAIN_BRANCH;
+use iceberg::spec::{DataFile, MAIN_BRANCH};
 use lakehost_pipeline::ports::{CommitRequest, TableName, Target};
 
 use super::action::{Action, Added, Delta, NewSnapshot, On, Removal, Step};
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::loaded;
 use crate::plan::Plan;
 use crate::properties;
+use crate::source_state::{self, Cursor};
 
 /// The commit of a load.
 pub struct LoadAction<'a> {
@@ -42,25 +43,45 @@ impl Action for LoadAction<'_> {
         if self.optional && self.request.files.is_empty() && !self.removes_any(on, &plan).await? {
             return Ok(Step::Nothing { snapshot_id: None });
         }
-        let files = data_files(&self.target.table, &plan.metadata, plan.window.as_ref(), &self.request.files)?;
-        let added = files.into_iter().map(Added::new).collect();
-        Ok(Step::Change(Box::new(self.delta(on, &plan, plan.removal.clone(), added, &[]))))
+        let files = data_files(
+            &self.target.table,
+            &plan.metadata,
+            plan.window.as_ref(),
+            &self.target.sort,
+            &self.request.files,
+        )?;
+        let added = files.iter().cloned().map(Added::new).collect();
+        Ok(Step::Change(Box::new(self.delta(on, &plan, plan.removal.clone(), &files, added, &[]))))
     }
 }
 
 impl LoadAction<'_> {
-    /// The change of a load that removes and adds these files.
+    /// The change of a load that removes and adds these files; `new`: those with its rows.
     pub fn delta(
         &self,
         on: &On<'_>,
         plan: &Plan,
         removal: Removal,
+        new: &[DataFile],
         added: Vec<Added>,
         counts: &[(&str, u64)],
     ) -> Delta {
         let key = properties::key_of(self.target);
         let mut summary = summary::of_load(self.request, self.target, &key);
         summary.extend(counts.iter().map(|(name, count)| (format!("{}{name}", summary::PREFIX), count.to_string())));
+        let owner = &self.target.owner.owner;
+        let progress = self.request.progress.as_ref().map(|progress| {
+            let before =
+                plan.metadata.properties().get(&format!("{}{owner}", source_state::CURSOR)).map(String::as_str);
+            let cursor = progress
+                .cursor
+                .as_ref()
+                .and_then(|column| Cursor::highest(plan.metadata.current_schema(), column, new, before));
+            (progress, cursor)
+        });
+        if let Some((_, Some(cursor))) = &progress {
+            summary.push(source_state::recorded_cursor(cursor));
+        }
         let mut delta = Delta::on(plan.base.clone());
         delta.schema = plan.new_schema.clone();
         delta.spec = plan.new_spec.clone();
@@ -75,6 +96,13 @@ impl LoadAction<'_> {
                 loaded::after(plan.metadata.properties(), &key, &self.request.load_id, on.snapshot_id, &removal);
             delta.proof = set.iter().next().map(|(name, value)| (name.clone(), value.clone()));
             (delta.set, delta.unset) = (set, unset);
+        }
+        if let Some((progress, cursor)) = progress {
+            let on_main = self.branch.is_none();
+            let (set, unset) =
+                source_state::record(&plan.metadata, owner, progress, cursor.as_ref(), on.snapshot_id, on_main);
+            delta.set.extend(set);
+            delta.unset.extend(unset);
         }
         delta
     }
@@ -99,11 +127,14 @@ impl LoadAction<'_> {
 
     /// The load's plan on the table as it is now.
     pub async fn plan_on(&self, on: &On<'_>) -> Result<Plan> {
-        let base = self.plan.state();
+        let (table, base) = (&self.target.table, self.plan.state());
+        if let (Some(progress), Some(head)) = (&self.request.progress, on.head) {
+            let expected = base.and_then(TableState::main).map(|snapshot| snapshot.snapshot_id());
+            source_state::check(head, &self.target.owner.owner, progress, expected)?;
+        }
         if base.map(TableState::version) == on.head.map(TableState::version) {
             return Ok(self.plan.clone());
         }
-        let table = &self.target.table;
         let Some(head) = on.head else {
             return Err(Error::TableShape {
                 table: table.clone(),

@@ -301,14 +301,16 @@ pub fn data_files(
     table: &TableName,
     metadata: &TableMetadata,
     window: Option<&WindowValue>,
+    sort: &[lakehost_columnar::SortKey],
     files: &[lakehost_columnar::WrittenFile],
 ) -> Result<Vec<DataFile>> {
     let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
+    let order = crate::sort_order::id_of(metadata, sort);
     files
         .iter()
         .map(|file| {
             let tuple: Struct = crate::layout::partition_tuple(table, schema, spec, window, &file.partition)?;
-            crate::data_file::data_file(file, schema, spec, tuple)
+            crate::data_file::sorted_data_file(file, schema, spec, tuple, order)
         })
         .collect()
 }

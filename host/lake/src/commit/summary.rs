@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iceberg::spec::{DataContentType, DataFile, ManifestContentType, ManifestFile, Operation, Struct, Summary};
-use lakehost_pipeline::ports::{CommitRequest, SourceObject, Target, WriteMode};
+use lakehost_pipeline::ports::{CommitRequest, SourceObject, Target};
 use sha2::{Digest, Sha256};
 
 use super::manifests::live_files;
+use crate::source_state;
 
 /// How the keys of this host begin.
 pub const PREFIX: &str = "lakehost.";
@@ -23,7 +24,7 @@ const LIMIT_BYTES: usize = 8 << 10;
 pub fn of_load(request: &CommitRequest, target: &Target, key: &str) -> Vec<(String, String)> {
     let mut pairs = vec![
         (ACTION, "load".to_owned()),
-        ("mode", mode_word(target.mode).to_owned()),
+        ("mode", target.mode.word().to_owned()),
         ("load-id", request.load_id.clone()),
         (LOADED_KEY, key.to_owned()),
         ("run-id", request.run_id.clone()),
@@ -49,6 +50,7 @@ pub fn of_load(request: &CommitRequest, target: &Target, key: &str) -> Vec<(Stri
         let warned = request.checks.len() - passed - failed;
         pairs.push(("checks", format!("{passed} passed, {warned} warned, {failed} failed")));
     }
+    pairs.extend(request.progress.iter().flat_map(|progress| source_state::recorded(&target.owner.owner, progress)));
     let plugins: Vec<String> = request.plugins.iter().map(|plugin| format!("{plugin}={}", plugin.sha256)).collect();
     pairs.push(("plugins", plugins.join(",")));
     let used: usize = pairs.iter().map(|(name, value)| PREFIX.len() + name.len() + value.len()).sum();
@@ -69,15 +71,6 @@ fn prefixed(pairs: Vec<(&str, String)>) -> Vec<(String, String)> {
         pairs.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value)).collect();
     cut(&mut pairs);
     pairs
-}
-
-fn mode_word(mode: WriteMode) -> &'static str {
-    match mode {
-        WriteMode::ReplaceWindow => "replace-window",
-        WriteMode::Append => "append",
-        WriteMode::FullRefresh => "full-refresh",
-        WriteMode::Merge => "merge",
-    }
 }
 
 /// A `lakehost.` value of a snapshot, by its name without the prefix.
@@ -273,7 +266,7 @@ pub fn recorded(summary: &Summary) -> impl Iterator<Item = (&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lakehost_pipeline::ports::{Owner, PluginId, TableName};
+    use lakehost_pipeline::ports::{Owner, PluginId, TableName, WriteMode};
 
     fn request(objects: usize, pipeline: &str) -> CommitRequest {
         let object = |number: usize| SourceObject {
@@ -297,6 +290,7 @@ mod tests {
             rejected_by: Default::default(),
             values_discarded: Default::default(),
             checks: Vec::new(),
+            progress: None,
             files: Vec::new(),
         }
     }
@@ -313,6 +307,7 @@ mod tests {
             renames: Vec::new(),
             key: Vec::new(),
             order: None,
+            sort: Vec::new(),
         };
         of_load(request, &target, "o:all")
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use iceberg::spec::{DataContentType, Operation};
 use lakehost_columnar::Observer;
+pub use lakehost_columnar::SortKey;
 use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
@@ -25,14 +26,6 @@ use crate::run_files::RunFiles;
 
 /// So many bins land in one commit: what is lost when it is interrupted.
 const BINS_A_COMMIT: usize = 20;
-
-/// A column to sort by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SortKey {
-    pub column: String,
-    pub descending: bool,
-    pub nulls_first: bool,
-}
 
 /// What is compacted, and how.
 #[derive(Clone, Debug)]

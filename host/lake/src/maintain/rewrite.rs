@@ -5,17 +5,14 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_cast::cast;
-use arrow_ord::sort::{SortColumn, SortOptions, lexsort_to_indices};
 use arrow_schema::SchemaRef;
-use arrow_select::concat::concat_batches;
-use arrow_select::take::take_record_batch;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::arrow::ArrowReaderBuilder;
 use iceberg::metadata_columns::RESERVED_FIELD_ID_FILE;
 use iceberg::scan::{ArrowRecordBatchStream, FileScanTask};
 use lakehost_columnar::{
     BatchSource, BoxError, FileBytes, Observer, OutputSchema, ParquetFile, Path, Rows, SinkFactory, Transcoder,
-    WriteOptions, WrittenFile, can_join, join,
+    WriteOptions, WrittenFile, can_join, join, sorted,
 };
 use tokio::runtime::Handle;
 
@@ -281,22 +278,14 @@ fn next_sorted(
         purpose: "a sort order",
         detail: error.to_string(),
     };
-    let whole = concat_batches(&batches.schema, &taken).map_err(wrong)?;
-    drop(taken);
-    let columns = keys
-        .iter()
-        .map(|key| {
-            let values = whole.column_by_name(&key.column).cloned().ok_or_else(|| Error::Partition {
-                column: key.column.clone(),
-                problem: format!("{} has no column {} to sort by", state.name, key.column),
-                hint: Some(format!("`lakehost table show {}` lists its columns", state.name)),
-            })?;
-            let options = SortOptions { descending: key.descending, nulls_first: key.nulls_first };
-            Ok(SortColumn { values, options: Some(options) })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let order = lexsort_to_indices(&columns, None).map_err(wrong)?;
-    Ok((Some(take_record_batch(&whole, &order).map_err(wrong)?), more))
+    if let Some(key) = keys.iter().find(|key| batches.schema.index_of(&key.column).is_err()) {
+        return Err(Error::Partition {
+            column: key.column.clone(),
+            problem: format!("{} has no column {} to sort by", state.name, key.column),
+            hint: Some(format!("`lakehost table show {}` lists its columns", state.name)),
+        });
+    }
+    Ok((Some(sorted(&batches.schema, &taken, keys).map_err(wrong)?), more))
 }
 
 /// What columnar says, in the words of a table.

@@ -111,6 +111,7 @@ fn shaky(world: &World, answers: &[Answer], down_after_request: bool) -> (Iceber
         fail_points: lake.core.fail_points.clone(),
         process: Process { started: current.started.map(|ticks| ticks + 1), ..current },
         runtime: lake.core.runtime.clone(),
+        keys_at_once: lake.core.keys_at_once,
     };
     (IcebergLake { core: Arc::new(core) }, catalog)
 }

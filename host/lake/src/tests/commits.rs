@@ -271,6 +271,7 @@ fn rows_that_are_not_accounted_for_are_not_committed() {
         rejected_by: Default::default(),
         values_discarded: Default::default(),
         checks: Vec::new(),
+        progress: None,
         files: Vec::new(),
     };
     assert_eq!(load.commit(request).unwrap_err().code().0, "LH0403");

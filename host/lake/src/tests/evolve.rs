@@ -81,6 +81,7 @@ fn request(job: &Job, files: Vec<WrittenFile>) -> CommitRequest {
         rejected_by: Default::default(),
         values_discarded: Default::default(),
         checks: Vec::new(),
+        progress: None,
         files,
     }
 }

@@ -77,6 +77,7 @@ fn losing(world: &World, arrives: bool, meanwhile: impl FnOnce() + Send + 'stati
         fail_points: lake.core.fail_points.clone(),
         process: lake.core.process.clone(),
         runtime: lake.core.runtime.clone(),
+        keys_at_once: lake.core.keys_at_once,
     };
     IcebergLake { core: Arc::new(core) }
 }

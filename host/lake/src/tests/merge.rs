@@ -46,6 +46,10 @@ fn months(world: &World) -> BTreeMap<i64, String> {
     found
 }
 
+fn months_or_none(world: &World, lake: &crate::IcebergLake) -> BTreeMap<i64, String> {
+    if Lake::table(lake, &table()).unwrap().is_none() { BTreeMap::new() } else { months(world) }
+}
+
 #[test]
 fn each_row_takes_the_place_of_the_one_with_its_key() {
     let world = World::new();
@@ -125,22 +129,42 @@ fn a_merge_without_a_usable_key_is_refused() {
 
 #[test]
 fn any_merges_leave_what_a_map_would_hold() {
-    for seed in 0..6 {
+    for seed in 0..8 {
         let mut random = StdRng::seed_from_u64(seed);
         let world = World::new();
-        let lake = world.lake();
+        // Half of them look at the keys in many passes.
+        let keys_at_once = if seed % 2 == 0 { u64::MAX } else { 7 };
+        let options = crate::LakeOptions { keys_at_once, ..world.options() };
+        let lake = crate::IcebergLake::open(options).unwrap();
         let mut model = BTreeMap::new();
-        for month in 1..=8 {
-            let label = format!("2024-{month:02}");
+        for _ in 1..=8 {
+            // Months come again, so that rows come again that are there just so.
+            let label = format!("2024-{:02}", random.random_range(1..=3));
             let files: Vec<Vec<i64>> = (0..random.random_range(1..4))
                 .map(|_| (0..random.random_range(1..40)).map(|_| random.random_range(0..60)).collect())
                 .collect();
             for id in files.iter().flatten() {
                 model.insert(*id, label.clone());
             }
+            let rows: u64 = files.iter().map(|ids| ids.len() as u64).sum();
             let files: Vec<&[i64]> = files.iter().map(Vec::as_slice).collect();
-            job(&label, &files).land(&lake);
+            let before = months_or_none(&world, &lake);
+            let merge = job(&label, &files);
+            let Committed::Landed { merged, .. } = merge.run(&lake).unwrap() else { panic!("it did not land") };
+            let merged = merged.unwrap();
             assert_eq!(months(&world), model, "seed {seed}, {label}");
+            let keys: std::collections::BTreeSet<i64> = files.iter().copied().flatten().copied().collect();
+            let is = |wanted: &dyn Fn(Option<&String>) -> bool| {
+                keys.iter().filter(|id| wanted(before.get(id))).count() as u64
+            };
+            let counts = [merged.inserted, merged.unchanged, merged.updated, merged.duplicate_keys];
+            let wanted = [
+                is(&|month| month.is_none()),
+                is(&|month| month == Some(&label)),
+                is(&|month| month.is_some_and(|month| *month != label)),
+                rows - keys.len() as u64,
+            ];
+            assert_eq!(counts, wanted, "seed {seed}, {label}: inserted, unchanged, updated, duplicate");
         }
         world.check_no_orphans(&lake);
     }
@@ -192,4 +216,153 @@ fn a_merge_that_died_is_done_or_undone() {
             assert!(left.iter().all(|name| name.contains(&format!("{died}-0.parquet"))), "{point} {nth}: {left:?}");
         }
     }
+}
+
+#[test]
+fn rows_that_the_table_has_just_so_change_nothing() {
+    let world = World::new();
+    let lake = world.lake();
+    job("2024-01", &[&[1, 2, 3], &[10, 11]]).land(&lake);
+    let before = world.files();
+    let counts = |state: &crate::TableState| {
+        ["inserted", "updated", "unchanged", "duplicate"].map(|name| count(state, name).unwrap())
+    };
+    // The very same rows, in other files: only metadata comes.
+    let same = job("2024-01", &[&[2, 1, 2], &[11, 3]]);
+    let Committed::Landed { merged, .. } = same.run(&lake).unwrap() else { panic!("it did not land") };
+    let merged = merged.unwrap();
+    assert_eq!((merged.unchanged, merged.duplicate_keys, merged.files, merged.bytes), (4, 1, 0, 0));
+    let state = lake.state(&table()).unwrap();
+    assert_eq!(counts(&state), [0, 0, 4, 1]);
+    assert_eq!((counter(&state, "added-data-files"), counter(&state, "deleted-data-files")), (None, None));
+    assert_eq!(counter(&state, "total-records"), Some(5));
+    let data = |files: std::collections::BTreeSet<String>| -> Vec<String> {
+        files.into_iter().filter(|name| name.ends_with(".parquet")).collect()
+    };
+    assert_eq!(data(world.files()), data(before));
+    world.check_no_orphans(&lake);
+    // Some the same, one with another window: its file alone is written anew, without the rows that stay being written twice.
+    let mut some = job("2024-02", &[&[10, 12]]);
+    some.files = vec![vec![10, 12]];
+    some.land(&lake);
+    let state = lake.state(&table()).unwrap();
+    assert_eq!(counts(&state), [1, 1, 0, 0]);
+    assert_eq!(counter(&state, "deleted-data-files"), Some(1));
+    let again = job("2024-02", &[&[10, 12, 13]]);
+    again.land(&lake);
+    let state = lake.state(&table()).unwrap();
+    assert_eq!(counts(&state), [1, 0, 2, 0]);
+    assert_eq!((counter(&state, "added-records"), counter(&state, "deleted-data-files")), (Some(1), None));
+    assert_eq!(months(&world).len(), 7);
+    world.check_no_orphans(&lake);
+    if let Some(read) = readers::read(&world, "raw.trips") {
+        assert_eq!(read["refs"]["main"]["duckdb"].as_array().unwrap().len(), 7);
+    }
+}
+
+#[test]
+fn of_stored_rows_with_one_key_one_stays() {
+    let world = World::new();
+    let lake = world.lake();
+    // Appended twice: two rows of each key, one of them in another window.
+    let month = |label: &str| {
+        let job = Job::month(label, 0..3).mode(WriteMode::Append);
+        job.land(&lake)
+    };
+    month("2024-01");
+    month("2024-02");
+    job("2024-01", &[&[0, 1]]).land(&lake);
+    let state = lake.state(&table()).unwrap();
+    assert_eq!((count(&state, "updated"), count(&state, "unchanged")), (Some(2), Some(0)));
+    assert_eq!(counter(&state, "total-records"), Some(4));
+    // The rows of January stay in their file, those of February go from theirs.
+    assert_eq!(counter(&state, "deleted-data-files"), Some(1));
+    assert_eq!(counter(&state, "added-records"), Some(1));
+    world.check_no_orphans(&lake);
+}
+
+#[test]
+fn a_row_that_stays_for_a_new_one_must_still_be_there() {
+    let world = World::new();
+    let lake = world.lake();
+    job("2024-01", &[&[1, 2]]).land(&lake);
+    let same = job("2024-01", &[&[1, 2, 3]]);
+    let load = same.begin(&lake).unwrap();
+    let request = same.request(load.as_ref()).unwrap();
+    // The load began on a table that has these rows; before it commits somebody deletes them.
+    let filter = lakehost_pipeline::filter::RowFilter::Compare {
+        column: "id".to_owned(),
+        op: lakehost_pipeline::filter::CompareOp::LessEq,
+        value: lakehost_pipeline::filter::FilterValue::Int(2),
+    };
+    lake.delete_where(&table(), &filter, false).unwrap();
+    assert!(matches!(load.commit(request).unwrap(), Committed::Landed { .. }));
+    assert_eq!(months(&world).into_keys().collect::<Vec<_>>(), [1, 2, 3]);
+    world.check_no_orphans(&lake);
+}
+
+#[test]
+fn the_last_merge_counts_even_when_it_brings_back_what_was() {
+    let world = World::new();
+    let lake = world.lake();
+    let first = job("2024-01", &[&[1]]);
+    first.land(&lake);
+    let mut second = job("2024-01", &[&[1]]);
+    second.target.window = first.target.window.clone();
+    second.files = vec![vec![2]];
+    second.land(&lake);
+    // The first content again, by its own load id: not the last one, so it is merged and not called loaded.
+    let back = Job { run_id: "back".into(), ..first };
+    assert!(matches!(back.run(&lake).unwrap(), Committed::Landed { .. }));
+    let again = Job { run_id: "again".into(), ..back };
+    assert!(matches!(again.run(&lake).unwrap(), Committed::AlreadyLoaded { .. }));
+}
+
+#[test]
+fn a_reader_during_merges_sees_each_of_them_whole_or_not_at_all() {
+    let world = World::new();
+    let ids: [Vec<i64>; 2] = [(0..12).collect(), (5..8).map(|id| id * 100).collect()];
+    for ids in &ids {
+        job("2024-01", &[&ids[..2], &ids[2..]]).land(&world.lake());
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !stop.load(relaxed) {
+                let seen = months(&world);
+                assert_eq!(seen.len(), ids[0].len() + ids[1].len());
+                for ids in &ids {
+                    let months: std::collections::BTreeSet<&String> = ids.iter().map(|id| &seen[id]).collect();
+                    assert_eq!(months.len(), 1, "half of a merge is seen: {months:?}");
+                }
+                looks.fetch_add(1, relaxed);
+            }
+        });
+        let writers: Vec<_> = (0..2)
+            .map(|which| {
+                let (world, ids) = (&world, &ids[which]);
+                scope.spawn(move || {
+                    for month in 2..=9 {
+                        let mut job = job(&format!("2024-{month:02}"), &[&ids[..1], &ids[1..]]);
+                        job.target.owner.owner = format!("tlc/{which}");
+                        job.land(&world.lake());
+                    }
+                })
+            })
+            .collect();
+        let options = crate::CompactOptions { min_files: 2, ..crate::CompactOptions::default() };
+        for _ in 0..4 {
+            world.lake().compact(&table(), &options, &lakehost_columnar::NoObserver).unwrap();
+        }
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        while looks.load(relaxed) < 5 && !reader.is_finished() {
+            std::thread::yield_now();
+        }
+        stop.store(true, relaxed);
+        reader.join().unwrap();
+    });
+    assert!(months(&world).values().all(|month| month == "2024-09"));
+    world.check_no_orphans(&world.lake());
 }

@@ -307,6 +307,7 @@ impl Job {
                 renames: Vec::new(),
                 key: Vec::new(),
                 order: None,
+                sort: Vec::new(),
             },
             load_id: format!("load-{run}"),
             run_id: format!("run-{run}"),
@@ -380,6 +381,7 @@ impl Job {
             rejected_by: [("rule".to_owned(), 1)].into(),
             values_discarded: Default::default(),
             checks: Vec::new(),
+            progress: None,
             files,
         })
     }
