@@ -25,6 +25,17 @@ struct Column {
 
 /// The manifest entry of a file that holds rows of `partition` under `spec`.
 pub fn data_file(file: &WrittenFile, schema: &Schema, spec: &PartitionSpec, partition: Struct) -> Result<DataFile> {
+    sorted_data_file(file, schema, spec, partition, None)
+}
+
+/// The same of a file whose rows are in one of the table's sort orders.
+pub fn sorted_data_file(
+    file: &WrittenFile,
+    schema: &Schema,
+    spec: &PartitionSpec,
+    partition: Struct,
+    sort_order_id: Option<i32>,
+) -> Result<DataFile> {
     let footer = &file.footer;
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0);
     if rows != file.rows {
@@ -49,6 +60,9 @@ pub fn data_file(file: &WrittenFile, schema: &Schema, spec: &PartitionSpec, part
         .lower_bounds(bounds(&columns, |range| range.lower().cloned()))
         .upper_bounds(bounds(&columns, |range| range.upper().cloned()))
         .split_offsets(split_offsets(footer));
+    if let Some(id) = sort_order_id {
+        builder.sort_order_id(id);
+    }
     builder.build().map_err(|error| Error::Internal(format!("no manifest entry for {}: {error}", file.location)))
 }
 
