@@ -5,7 +5,10 @@
 
 mod answers;
 mod audit;
+mod change;
+mod disk_full;
 mod evolve;
+mod fail_points;
 mod faults;
 mod green;
 mod guide;

@@ -1,11 +1,13 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
+mod change;
 mod rejects;
 mod upkeep;
 mod versions;
 
 use std::path::PathBuf;
 
+pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use rejects::*;
 pub use upkeep::*;
@@ -253,6 +255,8 @@ pub enum TableCommand {
     Upkeep(UpkeepCommand),
     #[command(flatten)]
     Version(VersionCommand),
+    #[command(flatten)]
+    Change(ChangeCommand),
 }
 
 #[derive(Debug, Args)]
@@ -411,6 +415,7 @@ impl Command {
             Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Upkeep(command)) => command.format().into(),
             Self::Table(TableCommand::Version(command)) => command.format().into(),
+            Self::Table(TableCommand::Change(command)) => command.format().into(),
             Self::Rejects(command) => command.format().into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),

@@ -19,7 +19,8 @@ use crate::{exit_code, memory};
 pub fn compact(arguments: &CompactArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
     let place = resolve::place(&arguments.place, arguments.memory.as_deref())?;
-    let sort: Vec<SortKey> = arguments.sort_by.iter().map(|text| sort_key(text)).collect::<Result<_, _>>()?;
+    let sort: Vec<SortKey> =
+        arguments.sort_by.iter().map(|text| super::table_change::sort_key(text)).collect::<Result<_, _>>()?;
     let options = CompactOptions {
         window: arguments.window.clone(),
         target_bytes: memory::parse_size(&arguments.target_size, "--target-size")?.max(1),
@@ -36,23 +37,6 @@ pub fn compact(arguments: &CompactArguments) -> Result<u8, Fault> {
         ReportFormat::Text => super::print(&text_compacted(&name, &done, arguments.dry_run))?,
     }
     Ok(exit_code::SUCCESS)
-}
-
-/// `fare`, `fare desc`, `fare asc`.
-fn sort_key(text: &str) -> Result<SortKey, Error> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let (column, descending) = match words.as_slice() {
-        [column] => (*column, false),
-        [column, order] if order.eq_ignore_ascii_case("asc") => (*column, false),
-        [column, order] if order.eq_ignore_ascii_case("desc") => (*column, true),
-        _ => {
-            return Err(Error::Usage {
-                message: format!("`{}` is not a column to sort by", text.escape_debug()),
-                hint: Some("write it as --sort-by \"pickup_datetime, fare desc\"".to_owned()),
-            });
-        }
-    };
-    Ok(SortKey { column: column.to_owned(), descending, nulls_first: false })
 }
 
 fn json_compacted(name: &TableName, done: &Compacted, dry_run: bool) -> Value {
@@ -252,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_and_sort_keys_are_understood() {
+    fn ages_are_understood() {
         for (text, expected) in [
             ("5 days", Some(432_000_000)),
             ("72 hours", Some(LEAST_AGE_MS)),
@@ -265,12 +249,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(age_ms(text).ok(), expected, "{text:?}");
-        }
-        for (text, expected) in
-            [("fare", Some(("fare", false))), ("fare DESC", Some(("fare", true))), ("fare up", None), ("", None)]
-        {
-            let key = sort_key(text).ok();
-            assert_eq!(key.as_ref().map(|key| (key.column.as_str(), key.descending)), expected, "{text:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod checks;
 pub mod environment;
 pub mod file;
+pub mod maintenance;
 pub mod partition;
 pub mod resolve;
 pub mod schema;
