@@ -5,8 +5,11 @@
 
 mod answers;
 mod audit;
+mod change;
 mod cursor;
+mod disk_full;
 mod evolve;
+mod fail_points;
 mod faults;
 mod feed;
 mod green;

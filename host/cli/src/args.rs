@@ -1,5 +1,6 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
+mod change;
 mod rejects;
 mod rows;
 mod upkeep;
@@ -7,6 +8,7 @@ mod versions;
 
 use std::path::PathBuf;
 
+pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use rejects::*;
 pub use rows::*;
@@ -257,6 +259,8 @@ pub enum TableCommand {
     Upkeep(UpkeepCommand),
     #[command(flatten)]
     Version(VersionCommand),
+    #[command(flatten)]
+    Change(ChangeCommand),
 }
 
 #[derive(Debug, Args)]
@@ -415,6 +419,7 @@ impl Command {
             Self::Table(TableCommand::Adopt(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Upkeep(command)) => command.format().into(),
             Self::Table(TableCommand::Version(command)) => command.format().into(),
+            Self::Table(TableCommand::Change(command)) => command.format().into(),
             Self::Rejects(command) => command.format().into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),

@@ -36,6 +36,7 @@ mod screen;
 mod signals;
 mod table;
 mod time;
+mod upkeep;
 mod warehouse;
 
 use std::ffi::OsString;

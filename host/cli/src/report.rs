@@ -8,10 +8,13 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::memory;
 use crate::render::line;
+use crate::screen;
 use crate::table::grouped;
 
 /// Rows of a check's sample that people see; machines get all.
 const SHOWN_ROWS: usize = 3;
+/// Characters of such a row where there is no terminal.
+const UNSEEN_WIDTH: usize = 160;
 
 /// The whole report as people read it: a line a window, what was rejected below it, and the sum of several.
 pub fn text(report: &RunReport) -> String {
@@ -40,7 +43,7 @@ pub fn text(report: &RunReport) -> String {
             let said: Vec<String> = parts.iter().map(|(rows, word)| format!("{} {word}", grouped(*rows))).collect();
             let _ = writeln!(text, "  {:<13}  merged: {}", "", said.join(", "));
         }
-        text.push_str(&checks(window));
+        text.push_str(&checks(window, screen::stdout_columns().unwrap_or(UNSEEN_WIDTH)));
         if let Some(note) = &window.note {
             let _ = writeln!(text, "  {:<13}  {}", "", line(note));
         }
@@ -52,7 +55,7 @@ pub fn text(report: &RunReport) -> String {
 }
 
 /// How the checks came out, with some of the rows that do not pass.
-fn checks(window: &WindowReport) -> String {
+fn checks(window: &WindowReport, width: usize) -> String {
     let mut text = String::new();
     if window.checks.is_empty() {
         return text;
@@ -62,15 +65,26 @@ fn checks(window: &WindowReport) -> String {
         let word = if outcome.stops() { "failed" } else { "warned" };
         let _ = writeln!(text, "  {:<13}    {word}: {}", "", line(&outcome.to_string()));
         for row in outcome.sample.iter().take(SHOWN_ROWS) {
-            let cells: Vec<String> =
-                row.iter().map(|(column, value)| format!("{}={}", line(column), line(&value.to_string()))).collect();
-            let _ = writeln!(text, "  {:<13}      {}", "", cells.join(" "));
+            let known = outcome.columns.iter().filter_map(|column| Some((column, row.get(column)?)));
+            let others = row.iter().filter(|(column, _)| !outcome.columns.contains(column));
+            let cells: Vec<String> = (known.chain(others))
+                .map(|(column, value)| format!("{}={}", line(column), line(&value.to_string())))
+                .collect();
+            let _ = writeln!(text, "{}", cut(&format!("  {:<13}      {}", "", cells.join(" ")), width));
         }
     }
     if let Some(branch) = &window.branch {
         let _ = writeln!(text, "  {:<13}  the rows are on branch {}", "", line(branch));
     }
     text
+}
+
+/// As much of a line as fits; machines get all of it.
+fn cut(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width.saturating_sub(1)) {
+        Some((end, _)) if text.chars().count() > width => format!("{}…", text.get(..end).unwrap_or(text)),
+        _ => text.to_owned(),
+    }
 }
 
 fn summary(window: &WindowReport) -> String {

@@ -49,7 +49,8 @@ pub fn write(
     written.map_err(|fault| (fault, begun.load(Ordering::Relaxed)))
 }
 
-/// Writes the rows to a file, which is there when all of them are in it, and else as it was.
+/// Writes the rows to a file, which is there when all of them are in it, and else as it was. What is no regular file, such as a device or a
+/// named pipe, takes the rows as they come, and stays what it is.
 ///
 /// # Errors
 /// Those of the rows; `LH0501` and `LH1001` for the file.
@@ -61,6 +62,13 @@ pub fn write_file(
 ) -> Result<(), Fault> {
     let shown = path.display().to_string();
     let wrong = |source| Error::File { path: shown.clone(), action: "written", source };
+    if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let mut out = std::fs::File::options().write(true).open(path).map_err(wrong)?;
+        return write_to(schema, batches, layout, BufWriter::with_capacity(WAITING_BYTES, &mut out), &shown);
+    }
+    // The file behind a link is replaced, and the link stays one.
+    let linked = if path.is_symlink() { path.canonicalize().ok() } else { None };
+    let path = linked.as_deref().unwrap_or(path);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut draft = tempfile::Builder::new()
         .prefix(".lakehost-")

@@ -48,10 +48,19 @@ pub fn window() -> Option<String> {
 
 /// Columns of the terminal behind stderr.
 pub fn columns() -> Option<usize> {
+    columns_of(libc::STDERR_FILENO)
+}
+
+/// Columns of the terminal behind stdout.
+pub fn stdout_columns() -> Option<usize> {
+    columns_of(libc::STDOUT_FILENO)
+}
+
+fn columns_of(file: libc::c_int) -> Option<usize> {
     // SAFETY: a zeroed `winsize` is valid, and the call fills it or fails.
     let size = unsafe {
         let mut size: libc::winsize = std::mem::zeroed();
-        (libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &mut size) == 0).then_some(size)
+        (libc::ioctl(file, libc::TIOCGWINSZ, &mut size) == 0).then_some(size)
     }?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }

@@ -48,7 +48,8 @@ pub use mapping::{CastFailure, ColumnMap, Decoded, MappedColumn, ParquetScan, Pr
 pub use merge_files::{can_join, join};
 pub use observer::{Mark, NoObserver, Observer, Stage};
 pub use output::{
-    Constant, FileSink, OutputSchema, PartitionField, PartitionValue, SinkFactory, Transform, WriteOptions, WrittenFile,
+    Constant, FileSink, OutputSchema, PartitionField, PartitionValue, SinkFactory, Transform, WriteOptions,
+    WrittenFile, check_partition,
 };
 pub use sort::{SortKey, sorted};
 pub use steps::{BatchSource, BoxError, RowStep};

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use parquet::file::metadata::ParquetMetaData;
 
+use crate::error::Result;
+use crate::partition::Partitions;
 use crate::sort::SortKey;
 
 /// What a data file holds: the table's columns in order.
@@ -80,6 +82,16 @@ pub enum Transform {
     Bucket(u32),
     /// The value cut down to a width.
     Truncate(u32),
+}
+
+/// Whether rows with these columns can be split by these fields.
+///
+/// # Errors
+///
+/// A column that is not there, [`Error::Schema`](crate::Error::Schema) or [`Error::Unsupported`](crate::Error::Unsupported) for a transform that
+/// its type does not have.
+pub fn check_partition(fields: &[PartitionField], schema: &Schema) -> Result<()> {
+    Partitions::new(fields, schema).map(|_| ())
 }
 
 /// How data files are written.

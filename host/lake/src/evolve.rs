@@ -15,7 +15,7 @@ use lakehost_pipeline::ports::TableName;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::catalog::Base;
-use crate::commit::{Action, Delta, On, Step};
+use crate::commit::{Action, Delta, Landing, On, Step};
 use crate::error::{Drift, Error, Result};
 use crate::lake::IcebergLake;
 use crate::refs::head;
@@ -73,6 +73,17 @@ pub fn change(
     renames: &[(String, String)],
     optional: &[String],
 ) -> Result<Evolution> {
+    without(table, metadata, renames, optional, &[])
+}
+
+/// The same, with some columns gone.
+fn without(
+    table: &TableName,
+    metadata: &TableMetadata,
+    renames: &[(String, String)],
+    optional: &[String],
+    dropped: &[String],
+) -> Result<Evolution> {
     let mut columns = Columns::of(table, metadata);
     for (new, old) in renames {
         columns.rename(new, old)?;
@@ -84,6 +95,9 @@ pub fn change(
             columns.put(changed);
             columns.done.optional.push(name.clone());
         }
+    }
+    for name in dropped {
+        columns.drop(name)?;
     }
     columns.finish()
 }
@@ -120,12 +134,41 @@ impl<'a> Columns<'a> {
             (true, true) => Err(Error::shape(self.table, format!("has both columns, {old} and {new}"))),
             (false, false) => Err(Error::shape(self.table, format!("has no column {old} to be named {new}"))),
             (false, true) => {
+                let near = self.fields.iter().find(|field| field.name != old && field.name.eq_ignore_ascii_case(new));
+                if let Some(near) = near {
+                    let detail = format!("has a column {} that differs from {new} only in case", near.name);
+                    return Err(Error::shape(self.table, detail));
+                }
                 let field = self.named(old)?;
                 self.put(NestedField { name: new.to_owned(), ..NestedField::clone(&field) });
                 self.done.renamed.push((new.to_owned(), old.to_owned()));
                 Ok(())
             }
         }
+    }
+
+    fn drop(&mut self, name: &str) -> Result<()> {
+        let id = self.named(name)?.id;
+        let refuse = |why: &str| Err(Error::shape(self.table, format!("cannot lose column {name}: {why}")));
+        if name.starts_with("_lakehost_") {
+            return refuse("it is lakehost's own");
+        }
+        // Files and manifests of a spec hold values of its columns, for as long as a snapshot has them.
+        let parts = |spec: &iceberg::spec::PartitionSpecRef| spec.fields().iter().any(|part| part.source_id == id);
+        if self.metadata.partition_specs_iter().any(parts) {
+            return refuse("the table is or was partitioned by it");
+        }
+        if self.metadata.default_sort_order().fields.iter().any(|field| field.source_id == id) {
+            return refuse("the table is sorted by it; `lakehost table set-sort` takes another order");
+        }
+        if self.metadata.current_schema().identifier_field_ids().any(|key| key == id) {
+            return refuse("it is part of the table's key");
+        }
+        if self.fields.iter().filter(|field| !field.name.starts_with("_lakehost_")).count() == 1 {
+            return refuse("it is the last one");
+        }
+        self.fields.retain(|field| field.id != id);
+        Ok(())
     }
 
     /// Makes room for a column that a file has.
@@ -226,12 +269,24 @@ fn numbered(field: &Field, next: &mut i32) -> Field {
 }
 
 impl IcebergLake {
-    /// Renames columns (new, old), which keep their ids, and lets columns be null that had to have values.
+    /// Renames columns (new, old), which keep their ids, and lets columns be null that had to have values. `false`: it was so before.
     ///
     /// # Errors
     /// `LH0603` when a column is not there, or the new name is taken.
-    pub fn change_columns(&self, table: &TableName, renames: &[(String, String)], optional: &[String]) -> Result<()> {
-        self.act(&ChangeColumns { table, renames, optional }, "columns").map(|_| ())
+    pub fn change_columns(&self, table: &TableName, renames: &[(String, String)], optional: &[String]) -> Result<bool> {
+        self.columns(&ChangeColumns { table, renames, optional, dropped: &[] })
+    }
+
+    /// Takes columns out of a table. Files keep their values, which older snapshots show.
+    ///
+    /// # Errors
+    /// `LH0603` when a column is not there, or something else of the table needs it.
+    pub fn drop_columns(&self, table: &TableName, dropped: &[String]) -> Result<bool> {
+        self.columns(&ChangeColumns { table, renames: &[], optional: &[], dropped })
+    }
+
+    fn columns(&self, change: &ChangeColumns<'_>) -> Result<bool> {
+        Ok(matches!(self.act(change, "columns")?, Landing::Landed { .. }))
     }
 }
 
@@ -239,6 +294,7 @@ struct ChangeColumns<'a> {
     table: &'a TableName,
     renames: &'a [(String, String)],
     optional: &'a [String],
+    dropped: &'a [String],
 }
 
 #[async_trait]
@@ -249,11 +305,23 @@ impl Action for ChangeColumns<'_> {
 
     async fn prepare(&self, on: &On<'_>) -> Result<Step> {
         let head = head(on, self.table)?;
-        let Some(schema) = change(self.table, &head.metadata, self.renames, self.optional)?.schema else {
+        if let Some((new, old)) = self.renames.iter().find(|(new, old)| !is_name(new) || !is_name(old)) {
+            return Err(Error::shape(
+                self.table,
+                format!("cannot have column {old} under the name `{}`", new.escape_debug()),
+            ));
+        }
+        let evolved = without(self.table, &head.metadata, self.renames, self.optional, self.dropped)?;
+        let Some(schema) = evolved.schema else {
             return Ok(Step::Nothing { snapshot_id: None });
         };
         let mut delta = Delta::on(Base::Existing(head.clone()));
         delta.schema = Some(schema);
         Ok(Step::Change(Box::new(delta)))
     }
+}
+
+/// A name that is not ours and that a terminal can show.
+fn is_name(name: &str) -> bool {
+    !name.trim().is_empty() && !name.starts_with("_lakehost_") && !name.chars().any(char::is_control)
 }

@@ -1,7 +1,7 @@
 //! Places where a test may stop a commit: the process dies, or the call fails as if it had died there.
 //!
 //! `LAKEHOST_FAIL_POINT=name[:nth]` kills the process (SIGKILL, nothing is tidied up) when the point `name` is reached for the nth time,
-//! counted from 1. Without the variable a point costs one comparison.
+//! counted from 1; `name:nth:int` sends it SIGINT there instead, as Ctrl-C does. Without the variable a point costs one comparison.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,8 +44,15 @@ pub const BEFORE_ORPHAN_DELETE: &str = "before-orphan-delete";
 /// The files of a compaction are complete, no manifest yet.
 pub const COMPACT_WRITTEN: &str = "compact-written";
 
+/// The files of a deletion are complete, no manifest yet.
+pub const DELETE_WRITTEN: &str = "delete-written";
+/// The files of a merge are complete, no manifest yet.
+pub const MERGE_WRITTEN: &str = "merge-written";
+/// A table is out of the catalog, its files are still there.
+pub const BEFORE_DROP_DELETE: &str = "before-drop-delete";
+
 /// The points that a load passes, in order.
-pub const ALL: &[&str] = &[
+pub const LOAD: &[&str] = &[
     INTENT,
     FIRST_FILE,
     FILE_FINISHED,
@@ -57,10 +64,34 @@ pub const ALL: &[&str] = &[
     BEFORE_CLEANUP,
 ];
 
+/// Every point.
+pub const ALL: &[&str] = &[
+    INTENT,
+    FIRST_FILE,
+    FILE_FINISHED,
+    BEFORE_MANIFESTS,
+    BEFORE_REQUEST,
+    METADATA_WRITTEN,
+    BEFORE_SQL_COMMIT,
+    AFTER_SQL_COMMIT,
+    BEFORE_CLEANUP,
+    BEFORE_PUBLISH,
+    AFTER_PUBLISH,
+    BEFORE_DISCARD_DELETE,
+    BEFORE_EXPIRE_DELETE,
+    BEFORE_ORPHAN_DELETE,
+    COMPACT_WRITTEN,
+    DELETE_WRITTEN,
+    MERGE_WRITTEN,
+    BEFORE_DROP_DELETE,
+];
+
 /// What happens at an armed point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Kill,
+    /// Ctrl-C, and on.
+    Interrupt,
     Fail,
 }
 
@@ -82,11 +113,11 @@ impl FailPoints {
     pub fn from_env() -> Self {
         match std::env::var(VARIABLE) {
             Ok(text) if !text.is_empty() => {
-                let (name, nth) = match text.split_once(':') {
-                    Some((name, nth)) => (name, nth.parse().unwrap_or(1)),
-                    None => (text.as_str(), 1),
-                };
-                Self::arm(name, nth, Effect::Kill)
+                let mut parts = text.split(':');
+                let name = parts.next().unwrap_or_default();
+                let nth = parts.next().and_then(|nth| nth.parse().ok()).unwrap_or(1);
+                let effect = if parts.next() == Some("int") { Effect::Interrupt } else { Effect::Kill };
+                Self::arm(name, nth, effect)
             }
             _ => Self::default(),
         }
@@ -102,6 +133,12 @@ impl FailPoints {
         Self(Some(Arc::new(Armed { name: name.to_owned(), nth, effect, reached: AtomicU32::new(0) })))
     }
 
+    /// Whether the armed point was reached as often as it was to be.
+    #[cfg(test)]
+    pub(crate) fn fired(&self) -> bool {
+        self.0.as_ref().is_some_and(|armed| armed.reached.load(Ordering::SeqCst) >= armed.nth)
+    }
+
     /// Passes the point `name`, unless it is armed.
     pub(crate) fn pass(&self, name: &'static str) -> Result<()> {
         let Some(armed) = self.0.as_deref().filter(|armed| armed.name == name) else {
@@ -110,10 +147,23 @@ impl FailPoints {
         if armed.reached.fetch_add(1, Ordering::SeqCst) + 1 != armed.nth {
             return Ok(());
         }
-        if armed.effect == Effect::Kill {
-            kill_this_process();
+        match armed.effect {
+            Effect::Kill => kill_this_process(),
+            Effect::Interrupt => {
+                interrupt_this_process();
+                Ok(())
+            }
+            Effect::Fail => Err(Error::FailPoint(name)),
         }
-        Err(Error::FailPoint(name))
+    }
+}
+
+/// As Ctrl-C would. Whoever handles it goes on; nobody else does.
+fn interrupt_this_process() {
+    #[cfg(unix)]
+    // SAFETY: `kill` and `getpid` take plain numbers and touch no memory of ours.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGINT);
     }
 }
 

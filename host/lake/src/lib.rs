@@ -43,6 +43,7 @@ mod provenance;
 mod publish;
 mod refs;
 mod rejects;
+mod reshape;
 mod resolve;
 mod run_files;
 mod schema;
@@ -60,7 +61,7 @@ pub use catalog::{
 pub use commit::Prepared;
 pub use constants::FileConstants;
 pub use core::Clock;
-pub use delete::Changed;
+pub use delete::{BoundTest, Changed, DeleteOptions, RowTest};
 pub use diff::{Diff, WindowDelta};
 pub use error::{Drift, Error, Result};
 pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
@@ -68,13 +69,15 @@ pub use inspect::MetadataTable;
 pub use intent::Intent;
 pub use lake::IcebergLake;
 pub use maintain::{
-    CompactOptions, Compacted, ExpireOptions, Expired, Orphan, OrphanKind, OrphanOptions, SortKey, Thresholds,
+    CompactOptions, Compacted, ExpireOptions, Expired, Maintained, Orphan, OrphanKind, OrphanOptions, SortKey,
+    Thresholds,
 };
 pub use open::{CatalogOptions, LakeOptions};
 pub use process::{Life, Process};
 pub use properties::{CLEANERS, GRANULARITY, LOADED, OWNER};
 pub use provenance::Provenance;
 pub use refs::{RefKind, references};
+pub use reshape::Reshaped;
 pub use resolve::{Resolution, Resolved};
 pub use store::{LocalStore, PendingUpload, S3Options, S3Store, Store, StoreBytes, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};

@@ -183,6 +183,9 @@ impl LakeLoad {
                 Ok(merge) => merge,
                 Err(error) => return Ended { result: Err(error), stray },
             };
+            if let Err(error) = self.core.fail_points.pass(fail_point::MERGE_WRITTEN) {
+                return Ended { result: Err(error), stray };
+            }
             let action = MergeAction { load, merge: &merge, moved: AtomicBool::new(false) };
             let ended = self.land_action(&action, request, rejected);
             stray |= ended.stray;

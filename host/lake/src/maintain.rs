@@ -13,7 +13,7 @@ mod orphans;
 mod paths;
 mod rewrite;
 
-pub use auto::Thresholds;
+pub use auto::{Maintained, Thresholds};
 pub use compact::{CompactOptions, Compacted, SortKey};
 pub use expire::{ExpireOptions, Expired};
 pub use orphans::{Orphan, OrphanKind, OrphanOptions};

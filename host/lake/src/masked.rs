@@ -14,7 +14,7 @@ use crate::catalog::TableState;
 use crate::commit::Added;
 use crate::core::Core;
 use crate::data_file::sorted_data_file;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::inspect::LiveFile;
 use crate::maintain::{Batches, Reader, failure};
 
@@ -22,14 +22,14 @@ use crate::maintain::{Batches, Reader, failure};
 pub type Keep<'a> = Box<dyn FnMut(&RecordBatch) -> Result<BooleanArray, BoxError> + Send + 'a>;
 
 /// Calls `look` with every batch of a file, of these columns alone.
-pub fn each_batch(
+pub fn each_batch<E: From<Error>>(
     core: &Core,
     state: &TableState,
     reader: &Reader,
     path: &str,
     columns: &[&str],
-    mut look: impl FnMut(&RecordBatch) -> Result<()>,
-) -> Result<()> {
+    mut look: impl FnMut(&RecordBatch) -> Result<(), E>,
+) -> Result<(), E> {
     let mut batches = reader.batches(core, state, path, Some(columns))?;
     while let Some(batch) = batches.next().map_err(|error| failure(state, lakehost_columnar::Error::Step(error)))? {
         look(&batch)?;
@@ -71,9 +71,9 @@ pub fn without(
         .files
         .iter()
         .map(|file| {
-            // What is left of sorted rows is sorted.
-            let order = live.file.sort_order_id();
-            let file = sorted_data_file(file, schema, &live.spec, live.file.partition().clone(), order)?;
+            let (partition, order) = (live.file.partition().clone(), live.file.sort_order_id());
+            // Rows that go leave the others in their order.
+            let file = sorted_data_file(file, schema, &live.spec, partition, order)?;
             Ok(Added { spec_id: Some(live.spec.spec_id()), ..Added::new(file) })
         })
         .collect()

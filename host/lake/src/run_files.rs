@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lakehost_columnar::{FileSink, SinkFactory};
+use lakehost_pipeline::Fault;
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -74,39 +75,47 @@ impl SinkFactory for RunFiles {
             self.intent.data_folder,
             crate::location::data_prefix(&self.intent.run_id)
         );
-        let inner = self.core.store.create(&location)?;
+        let inner = self.core.store.create(&location).map_err(naming(&location))?;
         self.created.lock().unwrap_or_else(PoisonError::into_inner).push(location.clone());
-        Ok((location, Box::new(RunSink { inner, core: Arc::clone(&self.core) })))
+        Ok((location.clone(), Box::new(RunSink { inner, location, core: Arc::clone(&self.core) })))
     }
 }
 
-/// The error of the store as it came, so that a full disk is still one; anything else by its text.
+/// An error on its way through the column code, whole: it comes out with its file, and a full disk is still one.
 fn into_io(error: Error) -> io::Error {
     match error {
-        Error::Store { source, .. } => source,
+        Error::Store { action, location, source } => {
+            io::Error::new(source.kind(), Fault::new(Error::Store { action, location, source }))
+        }
         other => io::Error::other(other),
     }
+}
+
+/// For `map_err`: which file could not be written.
+fn naming(location: &str) -> impl FnOnce(io::Error) -> io::Error {
+    move |source| into_io(Error::store("write", location)(source))
 }
 
 /// A data file's sink with the fail point behind it.
 struct RunSink {
     inner: Box<dyn FileSink>,
+    location: String,
     core: Arc<Core>,
 }
 
 impl io::Write for RunSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.inner.write(bytes)
+        self.inner.write(bytes).map_err(naming(&self.location))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        self.inner.flush().map_err(naming(&self.location))
     }
 }
 
 impl FileSink for RunSink {
     fn finish(self: Box<Self>) -> io::Result<()> {
-        self.inner.finish()?;
+        self.inner.finish().map_err(naming(&self.location))?;
         self.core.fail_points.pass(fail_point::FILE_FINISHED).map_err(into_io)
     }
 }

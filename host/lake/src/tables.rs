@@ -9,10 +9,13 @@ use uuid::Uuid;
 use crate::catalog::{Base, TableState};
 use crate::commit::{Action, Delta, On, Step};
 use crate::error::{Error, Result};
+use crate::fail_point;
 use crate::history::{SnapshotInfo, snapshots};
 use crate::lake::IcebergLake;
 use crate::properties;
+use crate::refs::references;
 use crate::rejects;
+use crate::reshape::{shown_order, shown_spec};
 
 /// One line of `table list`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct TableLine {
     /// The newest snapshot of `main`.
     pub head: Option<SnapshotInfo>,
     pub snapshots: usize,
+    /// Branches that hold rows while `main` has none.
+    pub branches: Vec<String>,
     pub owner: Option<String>,
     /// Why nothing more is known of the table; other tables are listed all the same.
     pub problem: Option<String>,
@@ -47,6 +52,8 @@ pub struct TableDetails {
     pub columns: Vec<ColumnLine>,
     /// The default spec: `identity(_lakehost_window)`, `bucket[16](id)`.
     pub partition: Vec<String>,
+    /// The default order: `at`, `fare desc`.
+    pub sort: Vec<String>,
     pub properties: BTreeMap<String, String>,
     pub head: Option<SnapshotInfo>,
     pub snapshots: usize,
@@ -63,6 +70,16 @@ pub struct Dropped {
 fn head(state: &TableState) -> Option<SnapshotInfo> {
     let id = state.main()?.snapshot_id();
     snapshots(state).into_iter().find(|snapshot| snapshot.snapshot_id == id)
+}
+
+/// The branches of a table whose `main` has nothing yet.
+fn branches_alone(state: &TableState) -> Vec<String> {
+    if state.main().is_some() {
+        return Vec::new();
+    }
+    // A list is not worth failing for.
+    let found = references(&state.metadata).unwrap_or_default();
+    found.into_iter().filter(|(_, reference)| reference.is_branch()).map(|(name, _)| name).collect()
 }
 
 impl IcebergLake {
@@ -85,14 +102,20 @@ impl IcebergLake {
             .map(|table| match self.state(&table) {
                 Ok(state) => TableLine {
                     table,
+                    branches: branches_alone(&state),
                     head: head(&state),
                     snapshots: state.metadata.snapshots().len(),
                     owner: state.metadata.properties().get(properties::OWNER).cloned(),
                     problem: None,
                 },
-                Err(error) => {
-                    TableLine { table, head: None, snapshots: 0, owner: None, problem: Some(error.to_string()) }
-                }
+                Err(error) => TableLine {
+                    table,
+                    head: None,
+                    snapshots: 0,
+                    branches: Vec::new(),
+                    owner: None,
+                    problem: Some(error.to_string()),
+                },
             })
             .collect())
     }
@@ -119,15 +142,8 @@ impl IcebergLake {
                     required: field.required,
                 })
                 .collect(),
-            partition: metadata
-                .default_partition_spec()
-                .fields()
-                .iter()
-                .map(|field| {
-                    let column = schema.name_by_field_id(field.source_id).unwrap_or("?");
-                    format!("{}({column})", field.transform)
-                })
-                .collect(),
+            partition: shown_spec(schema, metadata.default_partition_spec()),
+            sort: shown_order(metadata),
             properties: metadata.properties().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             head: head(&state),
             snapshots: metadata.snapshots().len(),
@@ -137,6 +153,7 @@ impl IcebergLake {
     /// Removes a table from the catalog, then its files.
     pub fn drop_table(&self, name: &TableName) -> Result<Dropped> {
         let state = self.state(name)?;
+        self.core.catalog.check_writable()?;
         let location = state.metadata.location().to_owned();
         let shared = self.core.block_on(async {
             if !self.core.catalog.drop_table(&state).await? {
@@ -158,6 +175,7 @@ impl IcebergLake {
         })?;
         let files_deleted = !shared && self.core.warehouse.owns(&location);
         if files_deleted {
+            self.core.fail_points.pass(fail_point::BEFORE_DROP_DELETE)?;
             self.core.store.delete_folder(&location).map_err(Error::store("delete", &location))?;
         }
         Ok(Dropped { location, files_deleted })

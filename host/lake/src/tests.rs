@@ -8,6 +8,7 @@ mod crashes;
 mod delete;
 mod evolve;
 mod expire;
+mod fail_points;
 mod lost;
 mod merge;
 pub mod minio;
@@ -16,6 +17,7 @@ mod races;
 mod readers;
 mod refs;
 mod rejects;
+mod reshape;
 mod rest;
 mod s3_faults;
 mod scale;
@@ -42,6 +44,7 @@ mod on_postgres {
     mod races;
     mod refs;
     mod rejects;
+    mod reshape;
     mod source_state;
 }
 
@@ -64,6 +67,7 @@ mod on_rest {
     mod races;
     mod refs;
     mod rejects;
+    mod reshape;
     mod source_state;
 }
 

@@ -103,6 +103,9 @@ pub struct CheckOutcome {
     /// At most [`SAMPLE_ROWS`] of the rows that do not pass.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sample: Vec<BTreeMap<String, Value>>,
+    /// The sample's columns as people want to see them: those that the check is about first, then in the order of the table.
+    #[serde(skip)]
+    pub columns: Vec<String>,
 }
 
 /// Rows in a sample.
@@ -168,7 +171,14 @@ mod tests {
     use crate::diagnostic::Diagnostic;
 
     fn outcome(failed: u64, severity: Severity) -> CheckOutcome {
-        CheckOutcome { name: "c".to_owned(), severity, failed, detail: String::new(), sample: Vec::new() }
+        CheckOutcome {
+            name: "c".to_owned(),
+            severity,
+            failed,
+            detail: String::new(),
+            sample: Vec::new(),
+            columns: Vec::new(),
+        }
     }
 
     #[test]

@@ -117,6 +117,18 @@ impl Fault {
         let error: &(dyn std::error::Error + 'static) = &*self.inner;
         error.downcast_ref::<T>()
     }
+    /// The typed error itself, when it is a `T`; what outer layers added to it is lost.
+    pub fn downcast<T: Diagnostic>(self) -> Result<T, Self> {
+        if self.downcast_ref::<T>().is_none() {
+            return Err(self);
+        }
+        let error: Box<dyn std::error::Error> = self.inner;
+        match error.downcast::<T>() {
+            Ok(error) => Ok(*error),
+            // It was a `T` a moment ago.
+            Err(error) => unreachable!("{error}"),
+        }
+    }
 }
 
 impl std::error::Error for Fault {}

@@ -57,7 +57,7 @@ fn demand(world: &mut World, failed: u64, severity: Severity) {
     let name = kind.default_name();
     world.plan.checks.push(Check { name: name.clone(), kind, severity });
     let detail = format!("{failed} rows are null");
-    world.outcomes.push(CheckOutcome { name, severity, failed, detail, sample: Vec::new() });
+    world.outcomes.push(CheckOutcome { name, severity, failed, detail, sample: Vec::new(), columns: Vec::new() });
 }
 
 #[test]

@@ -60,7 +60,8 @@ pub fn run_checks<T: Tables>(
         .map(|check| {
             let found = looking.look(check).map_err(|fault| fault.with("check", &check.name))?;
             let (name, severity) = (check.name.clone(), check.severity);
-            Ok(CheckOutcome { name, severity, failed: found.failed, detail: found.detail, sample: found.sample })
+            let Found { failed, detail, sample, columns } = found;
+            Ok(CheckOutcome { name, severity, failed, detail, sample, columns: first(check.kind.columns(), columns) })
         })
         .collect()
 }
@@ -95,16 +96,30 @@ struct Found {
     failed: u64,
     detail: String,
     sample: Vec<BTreeMap<String, Value>>,
+    /// Those of the sample, in the order of the table or statement.
+    columns: Vec<String>,
 }
 
 impl Found {
     fn passed(detail: impl Into<String>) -> Self {
-        Self { failed: 0, detail: detail.into(), sample: Vec::new() }
+        Self { failed: 0, detail: detail.into(), sample: Vec::new(), columns: Vec::new() }
     }
 
     fn window(detail: String) -> Self {
-        Self { failed: 1, detail, sample: Vec::new() }
+        Self { failed: 1, ..Self::passed(detail) }
     }
+}
+
+/// What a check is about comes first, the rest in its order.
+fn first(about: Vec<&str>, columns: Vec<String>) -> Vec<String> {
+    let (mut ordered, rest): (Vec<String>, Vec<String>) =
+        columns.into_iter().partition(|column| about.contains(&column.as_str()));
+    ordered.extend(rest.into_iter().filter(|column| column != WINDOW_COLUMN));
+    ordered
+}
+
+fn names(schema: &arrow_schema::Schema) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 struct Looking<'a, T> {
@@ -175,13 +190,14 @@ impl<T: Tables> Looking<'_, T> {
 
     /// Rows for which `fails` is true.
     fn rows(&self, frame: DataFrame, fails: Expr, say: impl Fn(&str) -> String) -> Result<Found> {
+        let columns = names(frame.schema().as_arrow());
         let bad = frame.filter(fails).map_err(failed)?;
         let failed_rows = self.count(bad.clone())?;
         if failed_rows == 0 {
             return Ok(Found::passed("every row passes"));
         }
         let sample = self.collect(bad.limit(0, Some(SAMPLE_ROWS)).map_err(failed)?)?;
-        Ok(Found { failed: failed_rows, detail: say(&rows_text(failed_rows)), sample: maps(&sample)? })
+        Ok(Found { failed: failed_rows, detail: say(&rows_text(failed_rows)), sample: maps(&sample)?, columns })
     }
 
     fn range(&self, column: &str, min: Option<&Value>, max: Option<&Value>) -> Result<Found> {
@@ -236,7 +252,9 @@ impl<T: Tables> Looking<'_, T> {
         sample.push(ident(ROWS).alias("rows"));
         let sample = repeated.select(sample).and_then(|frame| frame.limit(0, Some(SAMPLE_ROWS))).map_err(failed)?;
         let detail = format!("{} with the {} of another row", rows_text(failed_rows), columns.join(", "));
-        Ok(Found { failed: failed_rows, detail, sample: maps(&self.collect(sample)?)? })
+        let sample = self.collect(sample)?;
+        let columns = sample.first().map(|batch| names(&batch.schema())).unwrap_or_default();
+        Ok(Found { failed: failed_rows, detail, sample: maps(&sample)?, columns })
     }
 
     fn row_count(&self, within: f64) -> Result<Found> {
@@ -322,7 +340,9 @@ impl<T: Tables> Looking<'_, T> {
     fn statement(&self, sql: &str) -> Result<Found> {
         let text = sql.replace("{table}", &sql_name(self.checked.name));
         let (mut failed_rows, mut sample) = (0u64, Vec::new());
-        for batch in self.session.query(&text)? {
+        let answer = self.session.query(&text)?;
+        let columns = names(answer.schema());
+        for batch in answer {
             let batch = batch?;
             failed_rows += batch.num_rows() as u64;
             if sample.len() < SAMPLE_ROWS {
@@ -332,7 +352,7 @@ impl<T: Tables> Looking<'_, T> {
         if failed_rows == 0 {
             return Ok(Found::passed("no row came back"));
         }
-        Ok(Found { failed: failed_rows, detail: format!("{} came back", rows_text(failed_rows)), sample })
+        Ok(Found { failed: failed_rows, detail: format!("{} came back", rows_text(failed_rows)), sample, columns })
     }
 
     fn count(&self, frame: DataFrame) -> Result<u64> {

@@ -13,13 +13,17 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, visit_expressions_mut};
 pub(crate) fn spell_columns(statement: &mut Statement, columns: &[String]) -> bool {
     let spellings = Spellings::new(columns);
     let mut changed = false;
-    visit(statement, &mut |expr| {
-        let ident = match expr {
-            Expr::Identifier(ident) => Some(ident),
-            Expr::CompoundIdentifier(parts) => parts.last_mut(),
-            _ => None,
-        };
-        changed |= ident.is_some_and(|ident| spellings.apply(ident));
+    visit(statement, &mut |expr| changed |= spellings.apply_to(expr));
+    changed
+}
+
+/// The same for one expression.
+pub(crate) fn spell_columns_of(expr: &mut Expr, columns: &[String]) -> bool {
+    let spellings = Spellings::new(columns);
+    let mut changed = false;
+    let _: ControlFlow<()> = visit_expressions_mut(expr, |expr| {
+        changed |= spellings.apply_to(expr);
+        ControlFlow::Continue(())
     });
     changed
 }
@@ -56,6 +60,15 @@ impl<'a> Spellings<'a> {
                 .or_insert(Some(column));
         }
         Self { exact }
+    }
+
+    fn apply_to(&self, expr: &mut Expr) -> bool {
+        let ident = match expr {
+            Expr::Identifier(ident) => Some(ident),
+            Expr::CompoundIdentifier(parts) => parts.last_mut(),
+            _ => None,
+        };
+        ident.is_some_and(|ident| self.apply(ident))
     }
 
     fn apply(&self, ident: &mut Ident) -> bool {

@@ -13,6 +13,7 @@ mod identifiers;
 mod predicate;
 mod provider;
 mod refusal;
+mod row_test;
 mod scan;
 mod session;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod trap_tests;
 
 pub use checks::{Checked, run_checks};
 pub use error::Error;
+pub use row_test::Condition;
 pub use session::{OpenTable, Rows, Session, Tables};
 pub use time_travel::AsOf;
 

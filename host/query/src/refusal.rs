@@ -1,5 +1,7 @@
 //! Statements that are refused or cannot be parsed: what the reader probably wanted, and how it is had here.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
@@ -42,7 +44,8 @@ pub(crate) fn of_statement(statement: &Statement) -> Error {
         "CREATE" => "tables are made by `lakehost run --table NAMESPACE.NAME`".to_owned(),
         "USE" => "write tables as namespace.name; `lakehost table list` shows them".to_owned(),
         "SET" | "RESET" => "`--memory` and `--as-of` are what a query can be given".to_owned(),
-        "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY" | "TRUNCATE" => {
+        "DELETE" => "`lakehost table delete NAMESPACE.NAME --where CONDITION` deletes rows".to_owned(),
+        "INSERT" | "UPDATE" | "MERGE" | "COPY" | "TRUNCATE" => {
             "rows come and go by `lakehost run`, window by window".to_owned()
         }
         _ => "tables change through `lakehost run` and `lakehost table`".to_owned(),
@@ -52,6 +55,28 @@ pub(crate) fn of_statement(statement: &Statement) -> Error {
 
 /// A statement that the parser does not take, in its own words, with the keyword that was probably meant.
 pub(crate) fn of_parser(sql: &str, parser: &str) -> Error {
+    unparsed(sql, parser, "the SQL statement", ALLOWED)
+}
+
+/// What a condition looks like.
+pub(crate) const CONDITION: &str =
+    "a condition is what stands behind WHERE: \"fare_amount < 0 and payment_type is null\"";
+
+/// The same of a condition.
+pub(crate) fn of_condition(sql: &str, parser: &str) -> Error {
+    unparsed(sql, parser, "the condition", CONDITION)
+}
+
+/// Whether a query stands in an expression.
+pub(crate) fn has_subquery(expr: &ast::Expr) -> bool {
+    let found = ast::visit_expressions(expr, |expr| match expr {
+        ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+fn unparsed(sql: &str, parser: &str, subject: &str, allowed: &str) -> Error {
     let sentence = parser.strip_prefix("sql parser error: ").unwrap_or(parser);
     let (what, place) = match sentence.rsplit_once(" at Line: ") {
         Some((what, place)) => (what, place.split_once(", Column: ")),
@@ -59,15 +84,15 @@ pub(crate) fn of_parser(sql: &str, parser: &str) -> Error {
     };
     let number = |text: &str| text.trim().parse::<usize>().ok();
     let place = place.and_then(|(line, column)| Some((number(line)?, number(column)?)));
-    let mut message = format!("the SQL statement cannot be parsed: {}", lowered(what));
+    let mut message = format!("{subject} cannot be parsed: {}", lowered(what));
     if let Some((line, column)) = place {
         message.push_str(&format!(" (line {line}, column {column})"));
     }
     let meant = place.and_then(|(line, column)| keyword_meant(sql, line, column));
     let hint = match meant {
         Some((written, keyword)) => format!("did you mean {keyword} where `{written}` stands?"),
-        None if what.ends_with("found: EOF") => "the statement ends too early".to_owned(),
-        None => ALLOWED.to_owned(),
+        None if what.ends_with("found: EOF") => format!("{} ends too early", subject.replace("SQL ", "")),
+        None => allowed.to_owned(),
     };
     Error::Sql { message, hint: Some(hint) }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{CompactArguments, ExpireArguments, LogArguments, OrphansArguments, ReportFormat};
 use crate::config::resolve;
+use crate::config::sort::sort_key;
 use crate::error::Error;
 use crate::render::line;
 use crate::table::{Align, TextTable, grouped};
@@ -36,24 +37,6 @@ pub fn compact(arguments: &CompactArguments) -> Result<u8, Fault> {
         ReportFormat::Text => super::print(&text_compacted(&name, &done, arguments.dry_run))?,
     }
     Ok(exit_code::SUCCESS)
-}
-
-/// `fare`, `-fare`, `fare desc`, `fare asc`.
-pub fn sort_key(text: &str) -> Result<SortKey, Error> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let (column, descending) = match words.as_slice() {
-        [column] if column.len() > 1 && column.starts_with('-') => (column.trim_start_matches('-'), true),
-        [column] if *column != "-" => (*column, false),
-        [column, order] if order.eq_ignore_ascii_case("asc") => (*column, false),
-        [column, order] if order.eq_ignore_ascii_case("desc") => (*column, true),
-        _ => {
-            return Err(Error::Usage {
-                message: format!("`{}` is not a column to sort by", text.escape_debug()),
-                hint: Some("write it as --sort-by \"pickup_datetime, fare desc\"".to_owned()),
-            });
-        }
-    };
-    Ok(SortKey { column: column.to_owned(), descending, nulls_first: false })
 }
 
 fn json_compacted(name: &TableName, done: &Compacted, dry_run: bool) -> Value {
@@ -253,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_and_sort_keys_are_understood() {
+    fn ages_are_understood() {
         for (text, expected) in [
             ("5 days", Some(432_000_000)),
             ("72 hours", Some(LEAST_AGE_MS)),
@@ -266,17 +249,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(age_ms(text).ok(), expected, "{text:?}");
-        }
-        for (text, expected) in [
-            ("fare", Some(("fare", false))),
-            ("-fare", Some(("fare", true))),
-            ("-", None),
-            ("fare DESC", Some(("fare", true))),
-            ("fare up", None),
-            ("", None),
-        ] {
-            let key = sort_key(text).ok();
-            assert_eq!(key.as_ref().map(|key| (key.column.as_str(), key.descending)), expected, "{text:?}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod run;
 pub mod runs;
 pub mod snapshots;
 pub mod table;
+pub mod table_change;
 pub mod table_diff;
 pub mod table_files;
 pub mod versions;
@@ -39,6 +40,7 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Table(TableCommand::Drop(arguments)) => table::drop(arguments),
         Command::Table(TableCommand::Upkeep(command)) => upkeep(command),
         Command::Table(TableCommand::Version(command)) => version(command),
+        Command::Table(TableCommand::Change(command)) => table_change::run(command),
         Command::Rejects(RejectsCommand::List(arguments)) => rejects::list(arguments),
         Command::Rejects(RejectsCommand::Show(arguments)) => rejects::show(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),

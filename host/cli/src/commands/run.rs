@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::plugins::{self, Plugins};
 use crate::progress::Progress;
 use crate::render::{self, Colour, line};
+use crate::upkeep::{self, Upkeep};
 use crate::warehouse::{self, NoLake, Warehouse};
 use crate::{append, embedded, exit_code, failures, report, runs, screen, signals};
 
@@ -27,6 +28,8 @@ struct Ended {
     parts: Parts,
     /// Sentences that people read already, and machines get in the report.
     warnings: Vec<String>,
+    /// What was done to the table afterwards; `None`: the pipeline asks for nothing.
+    upkeep: Option<Upkeep>,
     /// Why the report is not in the history.
     unkept: Option<String>,
 }
@@ -39,12 +42,12 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
     let ended = load(arguments, &run_id);
     signals::answer();
     match ended {
-        Ok(Ended { report, parts, mut warnings, unkept }) => {
+        Ok(Ended { report, parts, mut warnings, upkeep, unkept }) => {
             screen::say(&failures::text(&report, Colour::of_stderr()));
             unkept.into_iter().for_each(|sentence| warn(&mut warnings, sentence));
             match arguments.format {
                 ReportFormat::Json => {
-                    let mut json = report::json(&report, &warnings)?;
+                    let mut json = whole(&report, &warnings, upkeep.as_ref())?;
                     if let (true, Value::Object(entries)) = (arguments.dry_run, &mut json) {
                         entries.insert("plan".to_owned(), parts.json());
                     }
@@ -52,7 +55,8 @@ pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
                 }
                 ReportFormat::Text => {
                     let parts = if arguments.dry_run { parts.text() } else { String::new() };
-                    let text = format!("{parts}{}", report::text(&report));
+                    let upkeep = upkeep.as_ref().map(Upkeep::text).unwrap_or_default();
+                    let text = format!("{parts}{}{upkeep}", report::text(&report));
                     super::print(&text).map_err(|error| error.after(&report))?;
                 }
             }
@@ -151,8 +155,24 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
     let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress, checks };
     let mut report = progress.shown_while(|| lakehost_pipeline::run(&plan, ports))?;
     report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
-    let unkept = if plan.dry_run { None } else { keep(&request, &report, &warnings, &plugins)? };
-    Ok(Ended { report, parts, warnings, unkept })
+    let upkeep = match (&request.maintenance, &warehouse) {
+        (Some(thresholds), Some(warehouse)) if !plan.dry_run => {
+            Some(upkeep::after(&report, &warehouse.lake, thresholds, request.place.memory_bytes, &signals::stop_flag()))
+        }
+        _ => None,
+    };
+    upkeep.iter().flat_map(|upkeep| &upkeep.problems).for_each(|sentence| warn(&mut warnings, sentence.clone()));
+    let unkept = if plan.dry_run { None } else { keep(&request, &report, &warnings, upkeep.as_ref(), &plugins)? };
+    Ok(Ended { report, parts, warnings, upkeep, unkept })
+}
+
+/// The report as machines read it, with the upkeep that followed.
+fn whole(report: &RunReport, warnings: &[String], upkeep: Option<&Upkeep>) -> Result<Value, Error> {
+    let mut json = report::json(report, warnings)?;
+    if let (Some(upkeep), Value::Object(entries)) = (upkeep, &mut json) {
+        entries.insert("maintenance".to_owned(), json!(upkeep.done));
+    }
+    Ok(json)
 }
 
 /// Puts the report into the history. What was loaded is committed: that its report could not be kept is worth a sentence, not a failure.
@@ -160,9 +180,10 @@ fn keep(
     request: &Request,
     report: &RunReport,
     warnings: &[String],
+    upkeep: Option<&Upkeep>,
     plugins: &Plugins,
 ) -> Result<Option<String>, Fault> {
-    let json = report::json(report, warnings)?;
+    let json = whole(report, warnings, upkeep)?;
     let kept = runs::record(&request.place.warehouse, &report.run_id, &json, &plugins.ledger.entries());
     Ok(kept.err().map(|error| {
         let cause = error.cause().unwrap_or_default();

@@ -57,6 +57,7 @@ fn json_line(table: &TableLine) -> Value {
         "files": table.head.as_ref().and_then(|head| head.files),
         "bytes": table.head.as_ref().and_then(|head| head.bytes),
         "snapshots": table.snapshots,
+        "branches": table.branches,
         "snapshot_id": table.head.as_ref().map(|head| head.snapshot_id.to_string()),
         "problem": table.problem,
     })
@@ -75,9 +76,15 @@ fn text_lines(lines: &[TableLine]) -> String {
     for table in lines {
         let head = table.head.as_ref();
         let owner = table.problem.clone().or_else(|| table.owner.clone()).unwrap_or_default();
+        let alone = match table.branches.as_slice() {
+            [] => None,
+            [branch] => Some(format!("nothing published; rows are on branch {branch}")),
+            branches => Some(format!("nothing published; rows are on branches {}", branches.join(", "))),
+        };
+        let owner = alone.map_or(owner.clone(), |alone| format!("{owner} ({alone})"));
         text.row([
             table.table.to_string(),
-            head.and_then(|head| head.rows).map(grouped).unwrap_or_default(),
+            head.map_or(table.problem.is_none().then_some(0), |head| head.rows).map(grouped).unwrap_or_default(),
             head.and_then(|head| head.files).map(grouped).unwrap_or_default(),
             head.and_then(|head| head.bytes).map(memory::shown).unwrap_or_default(),
             grouped(table.snapshots as u64),
@@ -128,6 +135,7 @@ fn json_details(details: &TableDetails) -> Value {
         "metadata_location": details.metadata_location,
         "columns": columns,
         "partition": details.partition,
+        "sort": details.sort,
         "properties": details.properties,
         "windows": windows,
         "snapshots": details.snapshots,
@@ -138,14 +146,16 @@ fn json_details(details: &TableDetails) -> Value {
 fn text_details(details: &TableDetails) -> String {
     let head = details.head.as_ref();
     let count = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), grouped);
+    let list = |parts: &[String]| if parts.is_empty() { "none".to_owned() } else { line(&parts.join(", ")) };
     let mut text = format!(
-        "{}\n  rows       {}\n  files      {}\n  snapshots  {}\n  location   {}\n  partition  {}\n\n",
+        "{}\n  rows       {}\n  files      {}\n  snapshots  {}\n  location   {}\n  partition  {}\n  sort       {}\n\n",
         details.table,
         head.map_or_else(|| "0".to_owned(), |head| count(head.rows)),
         head.map_or_else(|| "0".to_owned(), |head| count(head.files)),
         grouped(details.snapshots as u64),
         line(&details.location),
-        if details.partition.is_empty() { "none".to_owned() } else { line(&details.partition.join(", ")) },
+        list(&details.partition),
+        list(&details.sort),
     );
     let mut columns =
         TextTable::new([("id", Align::Right), ("column", Align::Left), ("type", Align::Left), ("", Align::Left)]);

@@ -21,23 +21,23 @@ use crate::warehouse::{Warehouse, point};
 use crate::{exit_code, progress};
 
 /// A verb's table in its warehouse.
-struct At {
-    name: TableName,
-    warehouse: Warehouse,
+pub(super) struct At {
+    pub(super) name: TableName,
+    pub(super) warehouse: Warehouse,
 }
 
 impl At {
-    fn open(table: &str, place: &Place) -> Result<Self, Fault> {
+    pub(super) fn open(table: &str, place: &Place) -> Result<Self, Fault> {
         let name = resolve::table_name(table)?;
         Ok(Self { name, warehouse: Warehouse::open_existing(&resolve::place(place, None)?)? })
     }
 
-    fn fault(&self, error: lakehost_lake::Error) -> Fault {
+    pub(super) fn fault(&self, error: lakehost_lake::Error) -> Fault {
         self.warehouse.fault(error)
     }
 
     /// Asks, unless the answer was given with the command.
-    fn agree(&self, yes: bool, doing: &str, question: &str) -> Result<(), Error> {
+    pub(super) fn agree(&self, yes: bool, doing: &str, question: &str) -> Result<(), Error> {
         let mut person = Terminal;
         if yes {
             return Ok(());
@@ -52,7 +52,7 @@ impl At {
         }
     }
 
-    fn say(&self, format: ReportFormat, text: &str, mut json: Value) -> Result<u8, Fault> {
+    pub(super) fn say(&self, format: ReportFormat, text: &str, mut json: Value) -> Result<u8, Fault> {
         match format {
             ReportFormat::Json => {
                 if let Value::Object(entries) = &mut json {

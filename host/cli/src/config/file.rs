@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::checks::CheckSection;
+use super::maintenance::Maintenance;
 use super::{did_you_mean, environment, types};
 use crate::error::Error;
 
@@ -79,6 +80,8 @@ pub struct Pipeline {
     /// Add `ingested_at` and `source_file`.
     #[serde(default)]
     pub metadata_columns: bool,
+    /// Whether the table is kept small after each run.
+    pub maintenance: Option<Maintenance>,
     /// A dbt project to run after the load.
     pub models: Option<String>,
     /// Row cleaners, in order.

@@ -4,9 +4,11 @@
 pub mod checks;
 pub mod environment;
 pub mod file;
+pub mod maintenance;
 pub mod partition;
 pub mod resolve;
 pub mod schema;
+pub mod sort;
 pub mod types;
 pub mod values;
 pub mod windows;

@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use lakehost_columnar::{PartitionField, SortKey, Verify};
+use lakehost_lake::Thresholds;
 use lakehost_pipeline::ports::{TableName, WriteMode};
 use lakehost_pipeline::{Check, Contract, OnDrift};
 
 use super::file::{self, File, Loaded, Pipeline, SchemaContract, Write};
-use super::{checks, did_you_mean, nearest, partition};
+use super::sort::sort_key;
+use super::{checks, did_you_mean, maintenance, nearest, partition};
 use crate::args::{Place, RunArguments, VerifyArgument, WriteModeArgument};
-use crate::commands::maintenance::sort_key;
 use crate::error::Error;
 use crate::memory;
 
@@ -89,6 +90,8 @@ pub struct Request {
     pub renames: Vec<(String, String)>,
     pub checks: Vec<Check>,
     pub quarantine: bool,
+    /// When the table is worked on after the run; `None`: never.
+    pub maintenance: Option<Thresholds>,
     pub place: Where,
 }
 
@@ -230,6 +233,9 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         renames: pipeline.map(|pipeline| pipeline.rename.clone().into_iter().collect()).unwrap_or_default(),
         checks: pipeline.map_or(Ok(Vec::new()), |pipeline| checks::resolve(&pipeline.check)).map_err(in_file)?,
         quarantine: !arguments.no_quarantine && pipeline.and_then(|pipeline| pipeline.quarantine).unwrap_or(true),
+        maintenance: pipeline
+            .map_or(Ok(None), |pipeline| maintenance::resolve(pipeline.maintenance.as_ref()))
+            .map_err(in_file)?,
         place,
     })
 }

@@ -5,8 +5,6 @@ use serde_json::{Value, json};
 /// The schema. A test holds it against what `file.rs` accepts.
 pub fn schema() -> Value {
     let text = |about: &str| json!({ "type": "string", "description": about });
-    let settings =
-        json!({ "type": "object", "description": "Settings of the plugin; `lakehost plugin inspect` lists them" });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lakehost.toml",
@@ -33,89 +31,127 @@ pub fn schema() -> Value {
                     "type": "object",
                     "additionalProperties": false,
                     "required": ["plugin"],
-                    "properties": {
-                        "plugin": text("Source component: a path relative to this file, or one that the binary carries"),
-                        "config": settings,
-                        "allow": {
-                            "type": "array", "items": { "type": "string" },
-                            "description": "URL prefixes that the source may reach; `clock`, `random`. A shipped plugin reaches what it asks for when this is missing, else no more than this",
-                        },
-                        "table": text("namespace.name; the source's own when missing"),
-                        "write": {
-                            "enum": ["replace-window", "append", "full-refresh", "merge"],
-                            "description": "What becomes of rows that are there",
-                        },
-                        "key": {
-                            "type": "array", "items": { "type": "string" },
-                            "description": "Columns that tell rows apart, for merge; the source's key when missing",
-                        },
-                        "order_by": text("Of several new rows with one key the one with the greatest value in this column counts, for merge; the source's cursor when missing"),
-                        "sort_by": {
-                            "type": "array", "items": { "type": "string" },
-                            "description": "What the rows of each data file are sorted by: pickup_datetime, -fare",
-                        },
-                        "partition_by": {
-                            "type": "array", "items": { "type": "string" },
-                            "description": "Partition fields beyond the window: day(pickup_datetime), bucket(16, customer_id)",
-                        },
-                        "schema": {
-                            "enum": ["freeze", "evolve", "discard_row", "discard_value"],
-                            "description": "What becomes of columns that differ from the table's: refused, taken over, or their rows or values left out",
-                        },
-                        "columns": {
-                            "type": "object",
-                            "description": "What becomes of single columns, by name",
-                            "additionalProperties": {
-                                "type": "object",
-                                "additionalProperties": false,
-                                "required": ["schema"],
-                                "properties": {
-                                    "schema": {
-                                        "enum": ["freeze", "evolve", "discard_row", "discard_value"],
-                                        "description": "As the pipeline's own `schema`",
-                                    },
-                                },
-                            },
-                        },
-                        "rename": {
-                            "type": "object", "additionalProperties": { "type": "string" },
-                            "description": "Columns that get another name and stay the same column: new = \"old\"",
-                        },
-                        "verify": {
-                            "enum": ["pages", "footer"],
-                            "description": "How files that are taken as they are get proven",
-                        },
-                        "max_rejected": {
-                            "anyOf": [
-                                { "type": "string", "pattern": "^\\s*[0-9]+([.][0-9]+)?\\s*%$" },
-                                { "type": "number", "minimum": 0, "maximum": 1 },
-                            ],
-                            "description": "More rejected rows than this share fail the window",
-                        },
-                        "quarantine": {
-                            "type": "boolean",
-                            "description": "Keep rejected rows in <table>__rejected; true when missing",
-                        },
-                        "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
-                        "models": text("A dbt project to run after the load (planned)"),
-                        "cleaner": {
-                            "type": "array",
-                            "description": "Row cleaners, in order",
-                            "items": {
-                                "type": "object",
-                                "additionalProperties": false,
-                                "required": ["plugin"],
-                                "properties": { "plugin": text("Cleaner component"), "config": settings },
-                            },
-                        },
-                        "check": {
-                            "type": "array", "items": check(),
-                            "description": "Checks on what is about to be published, one kind each",
-                        },
-                    },
+                    "properties": pipeline(),
                 },
             },
         },
+    })
+}
+
+/// The keys of a pipeline.
+fn pipeline() -> Value {
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    let settings =
+        json!({ "type": "object", "description": "Settings of the plugin; `lakehost plugin inspect` lists them" });
+    json!({
+        "plugin": text("Source component: a path relative to this file, or one that the binary carries"),
+        "config": settings,
+        "allow": {
+            "type": "array", "items": { "type": "string" },
+            "description": "URL prefixes that the source may reach; `clock`, `random`. A shipped plugin reaches what it asks for when this is missing, else no more than this",
+        },
+        "table": text("namespace.name; the source's own when missing"),
+        "write": {
+            "enum": ["replace-window", "append", "full-refresh", "merge"],
+            "description": "What becomes of rows that are there",
+        },
+        "key": {
+            "type": "array", "items": { "type": "string" },
+            "description": "Columns that tell rows apart, for merge; the source's key when missing",
+        },
+        "order_by": text("Of several new rows with one key the one with the greatest value in this column counts, for merge; the source's cursor when missing"),
+        "sort_by": {
+            "type": "array", "items": { "type": "string" },
+            "description": "What the rows of each data file are sorted by: pickup_datetime, -fare",
+        },
+        "partition_by": {
+            "type": "array", "items": { "type": "string" },
+            "description": "Partition fields beyond the window: day(pickup_datetime), bucket(16, customer_id)",
+        },
+        "schema": {
+            "enum": ["freeze", "evolve", "discard_row", "discard_value"],
+            "description": "What becomes of columns that differ from the table's: refused, taken over, or their rows or values left out",
+        },
+        "columns": columns(),
+        "rename": {
+            "type": "object", "additionalProperties": { "type": "string" },
+            "description": "Columns that get another name and stay the same column: new = \"old\"",
+        },
+        "verify": {
+            "enum": ["pages", "footer"],
+            "description": "How files that are taken as they are get proven",
+        },
+        "max_rejected": {
+            "anyOf": [
+                { "type": "string", "pattern": "^\\s*[0-9]+([.][0-9]+)?\\s*%$" },
+                { "type": "number", "minimum": 0, "maximum": 1 },
+            ],
+            "description": "More rejected rows than this share fail the window",
+        },
+        "quarantine": {
+            "type": "boolean",
+            "description": "Keep rejected rows in <table>__rejected; true when missing",
+        },
+        "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
+        "maintenance": maintenance(),
+        "models": text("A dbt project to run after the load (planned)"),
+        "cleaner": {
+            "type": "array",
+            "description": "Row cleaners, in order",
+            "items": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["plugin"],
+                "properties": { "plugin": text("Cleaner component"), "config": settings },
+            },
+        },
+        "check": {
+            "type": "array", "items": check(),
+            "description": "Checks on what is about to be published, one kind each",
+        },
+    })
+}
+
+/// `columns` of a pipeline.
+fn columns() -> Value {
+    json!({
+        "type": "object",
+        "description": "What becomes of single columns, by name",
+        "additionalProperties": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["schema"],
+            "properties": {
+                "schema": {
+                    "enum": ["freeze", "evolve", "discard_row", "discard_value"],
+                    "description": "As the pipeline's own `schema`",
+                },
+            },
+        },
+    })
+}
+
+/// `maintenance` of a pipeline.
+fn maintenance() -> Value {
+    let count = |about: &str| json!({ "type": "integer", "minimum": 0, "description": about });
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    json!({
+        "description": "Whether the table is kept small after each run that loaded something; auto takes the usual limits",
+        "anyOf": [
+            { "enum": ["auto", "off"] },
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "files": count("A window with more files, small on the average, is compacted; usually 20"),
+                    "average_size": text("Small is below this: 64MiB"),
+                    "manifests": count("With more manifests they are written anew; usually 200"),
+                    "snapshots": count("With more snapshots old ones expire; usually 200"),
+                    "keep": count("So many of the newest snapshots stay whatever their age; usually 100"),
+                    "older_than": text("Younger snapshots stay: 5 days"),
+                },
+            },
+        ],
     })
 }
 

@@ -126,6 +126,10 @@ async fn request(on: &On<'_>, table: &TableName, delta: Delta, scratch: &mut Vec
         }
         if !delta.remove_snapshots.is_empty() {
             builder = builder.remove_snapshots(&delta.remove_snapshots);
+            // Statistics are of a snapshot, and go with it.
+            for id in &delta.remove_snapshots {
+                builder = builder.remove_statistics(*id).remove_partition_statistics(*id);
+            }
         }
         builder.set_properties(delta.set.clone())?.remove_properties(&delta.unset)
     })?;

@@ -38,12 +38,39 @@ impl Default for Thresholds {
     }
 }
 
+/// What upkeep came to.
+#[derive(Debug, Default)]
+pub struct Maintained {
+    /// A sentence for each thing that was done.
+    pub done: Vec<String>,
+    /// Why the rest was not.
+    pub error: Option<Error>,
+}
+
 impl IcebergLake {
-    /// Does what the thresholds ask for, and says what that was. The caller decides what an error means: the load before it has landed.
-    ///
-    /// # Errors
-    /// Those of compaction, expiry and commits.
-    pub fn maintain(&self, table: &TableName, thresholds: &Thresholds, observer: &dyn Observer) -> Result<Vec<String>> {
+    /// Does what the thresholds ask for, with so much memory, and says what that was. The load before it has landed, so an error takes nothing
+    /// back: what was done is done, and the rest waits for the next time.
+    pub fn maintain(
+        &self,
+        table: &TableName,
+        thresholds: &Thresholds,
+        memory_bytes: u64,
+        observer: &dyn Observer,
+    ) -> Maintained {
+        let mut maintained = Maintained::default();
+        let ended = self.upkeep(table, thresholds, memory_bytes, observer, &mut maintained.done);
+        maintained.error = ended.err();
+        maintained
+    }
+
+    fn upkeep(
+        &self,
+        table: &TableName,
+        thresholds: &Thresholds,
+        memory_bytes: u64,
+        observer: &dyn Observer,
+        done: &mut Vec<String>,
+    ) -> Result<()> {
         let state = self.state(table)?;
         let (live, manifests) = self.core.block_on(async {
             let manifests = Manifests::new(self.core.io.clone());
@@ -58,12 +85,15 @@ impl IcebergLake {
             *files += 1;
             *bytes += live.file.file_size_in_bytes();
         }
-        let mut done = Vec::new();
         for (window, (files, bytes)) in windows {
             if files <= thresholds.files || bytes / files >= thresholds.average_bytes {
                 continue;
             }
-            let options = CompactOptions { window: window.clone(), ..CompactOptions::default() };
+            let usual = CompactOptions::default();
+            // So many files are too many, whatever a compaction by hand would say.
+            let min_files =
+                usual.min_files.min(usize::try_from(thresholds.files).map_or(usize::MAX, |files| files + 1));
+            let options = CompactOptions { window: window.clone(), min_files, memory_bytes, ..usual };
             let compacted = self.compact(table, &options, observer)?;
             if !compacted.snapshots.is_empty() {
                 let of = window.map_or_else(String::new, |window| format!(" of window {window}"));
@@ -72,7 +102,9 @@ impl IcebergLake {
         }
         if manifests > thresholds.manifests {
             let (before, after) = self.rewrite_manifests(table)?;
-            done.push(format!("listed the files in {after} manifests instead of {before}"));
+            if after < before {
+                done.push(format!("listed the files in {after} manifests instead of {before}"));
+            }
         }
         if state.metadata.snapshots().len() > thresholds.snapshots {
             let expired = self.expire(table, &thresholds.expire)?;
@@ -80,6 +112,6 @@ impl IcebergLake {
                 done.push(format!("expired {} snapshots and {} files", expired.snapshots.len(), expired.files_deleted));
             }
         }
-        Ok(done)
+        Ok(())
     }
 }

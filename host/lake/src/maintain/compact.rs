@@ -1,4 +1,4 @@
-//! Small files become large ones, partition by partition; the rows stay the same.
+//! Small files become large ones, partition by partition, and files of an old partition spec come under the present one; the rows stay the same.
 //!
 //! The new files are complete before anything is committed. The commit has the operation `replace`, which no load takes for a change of its
 //! window. A bin of which a file has gone meanwhile (its window was loaded again) is left out; the others land.
@@ -8,21 +8,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use iceberg::spec::{DataContentType, Operation};
-use lakehost_columnar::Observer;
 pub use lakehost_columnar::SortKey;
+use lakehost_columnar::{Observer, WrittenFile};
 use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
-use super::bins::{Bin, Wish, bins};
+use super::bins::{Bin, Destination, Wish, bins, is_too_large};
 use super::rewrite::{Reader, rewrite};
 use crate::catalog::{Base, TableState};
 use crate::commit::{Action, Added, Delta, Landing, Manifests, NewSnapshot, On, Removal, Step, land, of_action};
-use crate::data_file::data_file;
+use crate::data_file::sorted_data_file;
 use crate::error::{Error, Result};
 use crate::inspect::live_files;
 use crate::intent::Intent;
 use crate::lake::{IcebergLake, new_snapshot_id};
+use crate::layout::partition_tuple;
+use crate::reshape::default_keys;
 use crate::run_files::RunFiles;
+use crate::sort_order;
 
 /// So many bins land in one commit: what is lost when it is interrupted.
 const BINS_A_COMMIT: usize = 20;
@@ -36,7 +39,8 @@ pub struct CompactOptions {
     pub target_bytes: u64,
     /// Fewer small files in a partition are left as they are.
     pub min_files: usize,
-    /// Rows are put in this order, file by file; all files of the partitions are written anew then.
+    /// Rows are put in this order, file by file; all files of the partitions are written anew then. `None`: files that are written anew anyway
+    /// take the table's order, where it has one.
     pub sort: Option<Vec<SortKey>>,
     pub memory_bytes: u64,
     pub threads: usize,
@@ -102,7 +106,7 @@ impl IcebergLake {
         if options.dry_run {
             for bin in &bins {
                 done.files_before += bin.files.len() as u64;
-                done.files_after += 1;
+                done.files_after += bin.pieces;
                 done.rows += bin.rows();
                 done.bytes_before += bin.bytes();
             }
@@ -111,12 +115,12 @@ impl IcebergLake {
         if !bins.is_empty() {
             self.core.catalog.check_writable()?;
         }
+        let sort = options.sort.clone().or_else(|| default_keys(&state.metadata));
+        let sort_order_id = sort.as_ref().and_then(|keys| sort_order::id_of(&state.metadata, keys));
+        let sort = sort.as_deref();
+        let work = Work { state: &state, reader: &reader, deletes: &deletes, options, sort, sort_order_id, observer };
         for bins in bins.chunks(BINS_A_COMMIT) {
-            self.land_bins(
-                &Work { state: &state, reader: &reader, deletes: &deletes, options, observer },
-                bins,
-                &mut done,
-            )?;
+            self.land_bins(&work, bins, &mut done)?;
         }
         Ok(done)
     }
@@ -126,7 +130,10 @@ impl IcebergLake {
         let state = work.state;
         let snapshot_id = new_snapshot_id(Some(state));
         let run_id = format!("compact-{}", Uuid::new_v4().simple());
-        let files = RunFiles::new(Arc::clone(&self.core), self.intent(state, &run_id, snapshot_id));
+        let files = RunFiles::new(
+            Arc::clone(&self.core),
+            Intent::rewriting(&self.core, state, "compact", &run_id, snapshot_id),
+        );
         let written = self.write_bins(work, bins, &files);
         let written = match written {
             Ok(written) => written,
@@ -173,23 +180,6 @@ impl IcebergLake {
         Ok(())
     }
 
-    fn intent(&self, state: &TableState, run_id: &str, snapshot_id: i64) -> Intent {
-        Intent {
-            version: Intent::VERSION,
-            run_id: run_id.to_owned(),
-            namespace: state.name.namespace.clone(),
-            table: state.name.name.clone(),
-            location: state.metadata.location().to_owned(),
-            data_folder: format!("{}/data/rewritten", state.metadata.location()),
-            window: "compact".to_owned(),
-            snapshot_id,
-            base_uuid: Some(state.metadata.uuid()),
-            base_snapshot_id: state.main().map(|snapshot| snapshot.snapshot_id()),
-            process: self.core.process.clone(),
-            started_ms: (self.core.clock)(),
-        }
-    }
-
     /// Deletes what is not needed, and the record with it: the outcome is certain.
     fn settle(&self, files: &RunFiles, superfluous: Vec<String>) {
         self.core.forget(superfluous);
@@ -199,11 +189,18 @@ impl IcebergLake {
     }
 
     fn write_bins(&self, work: &Work<'_>, bins: &[Bin], files: &RunFiles) -> Result<Vec<WrittenBin>> {
-        let Work { state, reader, options, observer, .. } = work;
+        let Work { state, reader, options, sort, observer, .. } = work;
         let mut written = Vec::with_capacity(bins.len());
         for bin in bins {
-            let new = rewrite(&self.core, state, reader, bin, options, files, *observer)?;
+            let new = rewrite(&self.core, state, reader, bin, (options, *sort), files, *observer)?;
             let (before, after) = (bin.rows(), new.iter().map(|file| file.rows).sum::<u64>());
+            let stays = matches!(bin.into, Destination::Same { .. }) && options.sort.is_none();
+            let too_large = |file: &WrittenFile| is_too_large(file.size_bytes, options.target_bytes);
+            if bin.pieces > 1 && new.len() < 2 && new.iter().any(too_large) && stays && before == after {
+                // It cannot be taken apart, and is left as it is.
+                self.core.forget(new.into_iter().map(|file| file.location));
+                continue;
+            }
             let deleted = bin.files.iter().any(|live| reader.deleted_from().contains(live.file.file_path()));
             if after > before || (after < before && !deleted) {
                 return Err(Error::Balance {
@@ -211,14 +208,7 @@ impl IcebergLake {
                     detail: format!("{before} rows were to be put together, the new files have {after}"),
                 });
             }
-            let schema = state.metadata.current_schema();
-            let new = new
-                .iter()
-                .map(|file| {
-                    let file = data_file(file, schema, &bin.spec, bin.partition.clone())?;
-                    Ok(Added { file, spec_id: Some(bin.spec.spec_id()) })
-                })
-                .collect::<Result<Vec<_>>>()?;
+            let new = new.iter().map(|file| work.added(bin, file)).collect::<Result<Vec<_>>>()?;
             let old = bin.files.iter().map(|live| live.file.file_path().to_owned()).collect();
             written.push(WrittenBin { old, new, rows: after, bytes: bin.bytes() });
         }
@@ -237,7 +227,26 @@ struct Work<'a> {
     /// Delete files that were there when the rows were read.
     deletes: &'a HashSet<String>,
     options: &'a CompactOptions,
+    sort: Option<&'a [SortKey]>,
+    /// The table's name for that order.
+    sort_order_id: Option<i32>,
     observer: &'a dyn Observer,
+}
+
+impl Work<'_> {
+    /// The entry of a new file.
+    fn added(&self, bin: &Bin, file: &WrittenFile) -> Result<Added> {
+        let metadata = &self.state.metadata;
+        let (spec, partition) = match &bin.into {
+            Destination::Same { spec, partition } => (spec, partition.clone()),
+            Destination::Default { window, .. } => {
+                let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
+                (spec, partition_tuple(&self.state.name, schema, spec, window.as_ref(), &file.partition)?)
+            }
+        };
+        let file = sorted_data_file(file, metadata.current_schema(), spec, partition, self.sort_order_id)?;
+        Ok(Added { file, spec_id: Some(spec.spec_id()) })
+    }
 }
 
 /// A bin whose new files are complete.

@@ -227,6 +227,15 @@ fn protected(core: &Core, table: &TableName) -> Result<HashSet<i64>> {
     Ok(ours.filter_map(|intent| intent.base_snapshot_id).collect())
 }
 
+/// The statistics files of a snapshot with their size.
+fn statistics(metadata: &TableMetadata, snapshot_id: i64) -> impl Iterator<Item = (&str, u64)> {
+    let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+    let whole = metadata.statistics_for_snapshot(snapshot_id);
+    let whole = whole.map(|file| (file.statistics_path.as_str(), size(file.file_size_in_bytes)));
+    let parts = metadata.partition_statistics_for_snapshot(snapshot_id);
+    whole.into_iter().chain(parts.map(|file| (file.statistics_path.as_str(), size(file.file_size_in_bytes))))
+}
+
 /// Files with their size that only the `gone` snapshots of `state` have. `now`: the table after the commit; none: as if it had landed.
 async fn doomed(core: &Core, state: &TableState, gone: &[i64], now: Option<&TableState>) -> Result<Vec<(String, u64)>> {
     let manifests = Manifests::new(core.io.clone());
@@ -235,8 +244,13 @@ async fn doomed(core: &Core, state: &TableState, gone: &[i64], now: Option<&Tabl
     match now {
         Some(now) => add_table(&mut kept, &manifests, now).await?,
         None => {
-            let stay = state.metadata.snapshots().filter(|snapshot| !gone.contains(&snapshot.snapshot_id()));
-            super::paths::add_snapshots(&mut kept, &manifests, state, stay).await?;
+            let stay = || state.metadata.snapshots().filter(|snapshot| !gone.contains(&snapshot.snapshot_id()));
+            for snapshot in stay() {
+                for (path, _) in statistics(&state.metadata, snapshot.snapshot_id()) {
+                    kept.insert(path);
+                }
+            }
+            super::paths::add_snapshots(&mut kept, &manifests, state, stay()).await?;
         }
     }
     // A run that is under way may have a file in a snapshot that was rolled back, and may bring it again.
@@ -258,7 +272,12 @@ async fn doomed(core: &Core, state: &TableState, gone: &[i64], now: Option<&Tabl
     let mut read = HashSet::new();
     for snapshot in state.metadata.snapshots().filter(|snapshot| gone.contains(&snapshot.snapshot_id())) {
         let list = manifests.list(&state.metadata, Some(snapshot)).await?;
-        add(snapshot.manifest_list(), 0);
+        // The only file whose size nothing else tells.
+        let bytes = core.store.size(snapshot.manifest_list()).ok().flatten().unwrap_or(0);
+        add(snapshot.manifest_list(), bytes);
+        for (path, bytes) in statistics(&state.metadata, snapshot.snapshot_id()) {
+            add(path, bytes);
+        }
         for manifest in list {
             if !read.insert(manifest.manifest_path.clone()) {
                 continue;

@@ -17,7 +17,7 @@ use crate::intent::Intent;
 use crate::lake::IcebergLake;
 use crate::location::{data_prefix, metadata_id};
 use crate::process::Life;
-use crate::store::StoredFile;
+use crate::store::{PendingUpload, StoredFile};
 
 /// A load takes hours at most; its files are in no snapshot until it commits.
 pub const LEAST_AGE_MS: i64 = 72 * 3_600_000;
@@ -80,6 +80,8 @@ pub struct Orphan {
     pub modified_ms: i64,
     pub kind: OrphanKind,
     pub deleted: bool,
+    /// Of an upload: its id.
+    pub upload_id: Option<String>,
 }
 
 impl IcebergLake {
@@ -109,22 +111,61 @@ impl IcebergLake {
         let until_ms = store_now_ms(&self.core)?.saturating_sub(options.older_than_ms);
         let mut found: Vec<Orphan> = Vec::new();
         for folder in &folders {
+            found.extend(self.uploads(folder, until_ms)?);
             let candidates = self.candidates(folder, until_ms)?;
             found.extend(self.core.block_on(self.without_known(folder, candidates))?);
         }
-        found.sort_by(|left, right| left.location.cmp(&right.location));
-        found.dedup_by(|left, right| left.location == right.location);
+        found.sort_by(|left, right| (&left.location, &left.upload_id).cmp(&(&right.location, &right.upload_id)));
+        found.dedup_by(|left, right| (&left.location, &left.upload_id) == (&right.location, &right.upload_id));
         if options.delete && !found.is_empty() {
             self.core.fail_points.pass(crate::fail_point::BEFORE_ORPHAN_DELETE)?;
-            let failed = self.delete(found.iter().map(|orphan| orphan.location.clone()));
+            let files = found.iter().filter(|orphan| orphan.upload_id.is_none());
+            let mut failed = self.delete(files.map(|orphan| orphan.location.clone()));
             for orphan in &mut found {
-                orphan.deleted = !failed.iter().any(|(location, _)| *location == orphan.location);
+                let Some(upload_id) = orphan.upload_id.clone() else {
+                    orphan.deleted = !failed.iter().any(|(location, _)| *location == orphan.location);
+                    continue;
+                };
+                let upload =
+                    PendingUpload { location: orphan.location.clone(), upload_id, started_ms: orphan.modified_ms };
+                match self.core.store.abort_upload(&upload) {
+                    Ok(()) => orphan.deleted = true,
+                    Err(error) => failed.push((upload.location, error)),
+                }
             }
             if let Some((location, source)) = failed.into_iter().next() {
                 return Err(Error::Store { action: "delete", location, source });
             }
         }
         Ok(found)
+    }
+
+    /// Uploads into a folder that are old enough and that no run under way is at. What they hold is in no listing of files.
+    fn uploads(&self, folder: &str, until_ms: i64) -> Result<Vec<Orphan>> {
+        let pending = match self.core.store.uploads(folder) {
+            Ok(pending) => pending,
+            Err(error) => {
+                // Not every key may list them; files are worth finding all the same.
+                tracing::warn!(%folder, %error, "unfinished uploads could not be listed");
+                return Ok(Vec::new());
+            }
+        };
+        // Records are read after the listing, so whoever began one of these has left his by now.
+        let runs = RunsUnderWay::of(&self.core)?;
+        let old = pending.into_iter().filter(|upload| {
+            let name = upload.location.rsplit('/').next().unwrap_or(&upload.location);
+            upload.started_ms > 0 && upload.started_ms <= until_ms && !runs.has(name)
+        });
+        Ok(old
+            .map(|upload| Orphan {
+                location: upload.location,
+                size_bytes: 0,
+                modified_ms: upload.started_ms,
+                kind: OrphanKind::Upload,
+                deleted: false,
+                upload_id: Some(upload.upload_id),
+            })
+            .collect())
     }
 
     /// Files of a folder that are old enough.
@@ -174,6 +215,7 @@ impl IcebergLake {
                 size_bytes: file.size_bytes,
                 modified_ms: file.modified_ms,
                 deleted: false,
+                upload_id: None,
             })
             .collect())
     }

@@ -1,6 +1,7 @@
 //! The rows of a bin, read and written anew: as whole column chunks where the files are just as the table is, else through Arrow.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -10,13 +11,15 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::arrow::ArrowReaderBuilder;
 use iceberg::metadata_columns::RESERVED_FIELD_ID_FILE;
 use iceberg::scan::{ArrowRecordBatchStream, FileScanTask};
+use iceberg::spec::SnapshotRef;
 use lakehost_columnar::{
     BatchSource, BoxError, FileBytes, Observer, OutputSchema, ParquetFile, Path, Rows, SinkFactory, Transcoder,
     WriteOptions, WrittenFile, can_join, join, sorted,
 };
+use lakehost_pipeline::Fault;
 use tokio::runtime::Handle;
 
-use super::bins::Bin;
+use super::bins::{Bin, Destination};
 use super::compact::{CompactOptions, SortKey};
 use crate::catalog::TableState;
 use crate::commit::open;
@@ -30,6 +33,8 @@ use crate::schema::arrow_schema;
 const BATCH_ROWS: usize = 16 << 10;
 /// A file is closed a little behind the wanted size, so that a bin does not leave a sliver.
 const SLACK: (u64, u64) = (5, 4);
+/// A piece of a file that is taken apart is closed a little before its share, so that it does not take the next row group too.
+const PIECE: (u64, u64) = (3, 4);
 
 /// How the files of one state of a table are read.
 pub struct Reader {
@@ -40,8 +45,13 @@ pub struct Reader {
 impl Reader {
     /// Plans all data files of the head of `main`.
     pub async fn of(core: &Core, state: &TableState) -> Result<Self> {
+        Self::at(core, state, state.main()).await
+    }
+
+    /// Plans all data files of a snapshot, to be read as the table's present columns.
+    pub async fn at(core: &Core, state: &TableState, snapshot: Option<&SnapshotRef>) -> Result<Self> {
         let schema = arrow_schema(&state.name, state.metadata.current_schema())?;
-        let Some(snapshot) = state.main() else { return Ok(Self { tasks: HashMap::new(), schema }) };
+        let Some(snapshot) = snapshot else { return Ok(Self { tasks: HashMap::new(), schema }) };
         let table = open(core, &state.name, Arc::clone(&state.metadata), state.metadata_location.clone())?;
         let planned = async {
             let scan = table.scan().snapshot_id(snapshot.snapshot_id()).select_empty().build()?;
@@ -124,24 +134,33 @@ pub fn rewrite(
     state: &TableState,
     reader: &Reader,
     bin: &Bin,
-    options: &CompactOptions,
+    (options, sort): (&CompactOptions, Option<&[SortKey]>),
     sinks: &dyn SinkFactory,
     observer: &dyn Observer,
 ) -> Result<Vec<WrittenFile>> {
     let tasks = reader.tasks_of(bin)?;
     let untouched = tasks.iter().all(|task| task.deletes.is_empty());
     let output = OutputSchema { schema: Arc::clone(&reader.schema), constants: Vec::new() };
-    let write = WriteOptions {
+    let defaults = WriteOptions::default();
+    let mut write = WriteOptions {
         target_file_bytes: options.target_bytes.saturating_mul(SLACK.0) / SLACK.1,
         threads: options.threads.max(1),
         memory_bytes: usize::try_from(options.memory_bytes / 2).unwrap_or(usize::MAX),
-        ..WriteOptions::default()
+        partition: match &bin.into {
+            Destination::Same { .. } => Vec::new(),
+            Destination::Default { fields, .. } => fields.clone(),
+        },
+        ..defaults
     };
+    if bin.pieces > 1 {
+        // Files end between row groups: as many of those as pieces at least, and a file that is nearly full is closed.
+        let rows = usize::try_from(bin.rows().div_ceil(bin.pieces)).unwrap_or(usize::MAX).max(1);
+        write.row_group_rows = write.row_group_rows.min(rows);
+        write.target_file_bytes = (bin.bytes() / bin.pieces).saturating_mul(PIECE.0) / PIECE.1;
+    }
     let failed = |error| failure(state, error);
-    if untouched
-        && options.sort.is_none()
-        && let Some(files) = joinable(bin, &reader.schema)
-    {
+    let joins = untouched && sort.is_none() && bin.pieces == 1 && write.partition.is_empty();
+    if joins && let Some(files) = joinable(bin, &reader.schema) {
         return join(&files, &output, &write, sinks, observer).map_err(failed);
     }
     let batches = Batches {
@@ -161,7 +180,7 @@ pub fn rewrite(
         };
         transcoder.run(Rows::Batches(rows)).map_err(failed)
     };
-    let Some(keys) = &options.sort else { return Ok(transcode(Box::new(batches))?.files) };
+    let Some(keys) = sort else { return Ok(transcode(Box::new(batches))?.files) };
     let mut files = Vec::new();
     let mut batches = batches;
     loop {
@@ -292,11 +311,15 @@ fn next_sorted(
 pub fn failure(state: &TableState, error: lakehost_columnar::Error) -> Error {
     use lakehost_columnar::Error as E;
     match error {
-        E::Io(source) => match source.downcast::<Error>() {
+        E::Io(source) => {
             // What a sink of ours wrapped.
-            Ok(error) => error,
-            Err(source) => Error::Store { action: "rewrite files of", location: state.name.to_string(), source },
-        },
+            let wrapped = source.downcast::<Error>().or_else(|source| {
+                let fault = source.downcast::<Fault>()?;
+                fault.downcast::<Error>().map_err(io::Error::other)
+            });
+            let whole = |source| Error::Store { action: "rewrite files of", location: state.name.to_string(), source };
+            wrapped.unwrap_or_else(whole)
+        }
         E::Step(source) => match source.downcast::<iceberg::Error>() {
             Ok(source) => Error::Iceberg { action: "read", table: state.name.to_string(), source },
             Err(source) => Error::Internal(format!("the rows of {} cannot be read: {source}", state.name)),

@@ -339,18 +339,20 @@ fn upkeep_does_what_the_thresholds_ask_for() {
     scattered("2024-01", 0, 6).land(&lake);
     scattered("2024-02", 0, 2).land(&lake);
     let thresholds = Thresholds { files: 5, ..Thresholds::default() };
-    assert_eq!(lake.maintain(&table(), &Thresholds::default(), &NoObserver).unwrap(), Vec::<String>::new());
-    assert_eq!(
-        lake.maintain(&table(), &thresholds, &NoObserver).unwrap(),
-        ["compacted 6 files of window 2024-01 into 1"]
-    );
+    let maintain = |thresholds: &Thresholds| {
+        let maintained = lake.maintain(&table(), thresholds, 64 << 20, &NoObserver);
+        assert!(maintained.error.is_none(), "{:?}", maintained.error);
+        maintained.done
+    };
+    assert_eq!(maintain(&Thresholds::default()), Vec::<String>::new());
+    assert_eq!(maintain(&thresholds), ["compacted 6 files of window 2024-01 into 1"]);
     let thresholds = Thresholds {
         manifests: 1,
         snapshots: 2,
         expire: crate::ExpireOptions { older_than_ms: 0, keep: 1, dry_run: false },
         ..thresholds
     };
-    let done = lake.maintain(&table(), &thresholds, &NoObserver).unwrap();
+    let done = maintain(&thresholds);
     assert!(done[0].starts_with("listed the files in 1 manifests"), "{done:?}");
     assert!(done[1].starts_with("expired 3 snapshots and "), "{done:?}");
     assert_eq!(

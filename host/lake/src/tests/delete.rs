@@ -1,14 +1,16 @@
 //! Rows that go by a filter.
 
 use iceberg::spec::Operation;
-use lakehost_pipeline::Diagnostic;
 use lakehost_pipeline::filter::{CompareOp, FilterValue, RowFilter};
 use lakehost_pipeline::ports::{Lake, WriteMode};
 
 use super::readers;
 use super::support::*;
-use crate::delete::Changed;
+use crate::delete::{Changed, DeleteOptions};
 use crate::fail_point::{AFTER_SQL_COMMIT, BEFORE_CLEANUP, BEFORE_REQUEST, FILE_FINISHED};
+
+const DO: DeleteOptions<'_> = DeleteOptions { branch: "main", dry_run: false };
+const DRY: DeleteOptions<'_> = DeleteOptions { dry_run: true, ..DO };
 
 fn compare(column: &str, op: CompareOp, value: FilterValue) -> RowFilter {
     RowFilter::Compare { column: column.to_owned(), op, value }
@@ -65,14 +67,14 @@ fn a_file_goes_whole_is_written_anew_or_stays() {
         let world = world();
         let lake = world.lake();
         let before = world.files();
-        let dry = lake.delete_where(&table(), &filter, true).unwrap();
+        let dry = lake.delete_where(&table(), &filter, &DRY).unwrap();
         assert_eq!(
             dry,
             Changed { snapshot_id: None, rows: gone, files_dropped: dropped, files_rewritten: rewritten },
             "{filter:?}"
         );
         assert_eq!(world.files(), before);
-        let done = lake.delete_where(&table(), &filter, false).unwrap();
+        let done = lake.delete_where(&table(), &filter, &DO).unwrap();
         assert_eq!((done.rows, done.files_dropped, done.files_rewritten), (gone, dropped, rewritten), "{filter:?}");
         assert_eq!(done.snapshot_id.is_some(), gone > 0);
         assert_eq!(total(&world), 30 - gone as usize, "{filter:?}");
@@ -83,7 +85,7 @@ fn a_file_goes_whole_is_written_anew_or_stays() {
             assert_eq!(counter(&state, "total-records"), Some(30 - gone));
             assert_eq!(counter(&state, "lakehost.rows-deleted"), Some(gone));
             // What is gone is gone; asked again there is nothing to do.
-            assert_eq!(lake.delete_where(&table(), &filter, false).unwrap(), Changed::default());
+            assert_eq!(lake.delete_where(&table(), &filter, &DO).unwrap(), Changed::default());
         }
         world.check_no_orphans(&lake);
     }
@@ -100,7 +102,7 @@ fn what_cannot_be_compared_is_refused() {
             "column id is long, which 'x\\'\\' or 1=1' cannot be compared with",
         ),
     ] {
-        let error = lake.delete_where(&table(), &filter, false).unwrap_err();
+        let error = lake.delete_where(&table(), &filter, &DO).unwrap_err();
         assert_eq!((error.code().0, error.to_string().as_str()), ("LH0101", problem));
     }
     assert_eq!(total(&world), 30);
@@ -113,7 +115,7 @@ fn deletions_and_loads_at_once_lose_nothing() {
         let lake = world.lake();
         std::thread::spawn(move || {
             (0..10).for_each(|number| {
-                assert_eq!(lake.delete_where(&table(), &id(CompareOp::Eq, number), false).unwrap().rows, 1);
+                assert_eq!(lake.delete_where(&table(), &id(CompareOp::Eq, number), &DO).unwrap().rows, 1);
             });
         })
     };
@@ -133,7 +135,7 @@ fn a_deletion_that_died_is_done_or_undone() {
     for point in [FILE_FINISHED, BEFORE_REQUEST, AFTER_SQL_COMMIT, BEFORE_CLEANUP] {
         let world = world();
         let doomed = world.doomed(point, 1);
-        let ended = doomed.delete_where(&table(), &id(CompareOp::Eq, 3), false);
+        let ended = doomed.delete_where(&table(), &id(CompareOp::Eq, 3), &DO);
         assert_eq!(ended.is_ok(), point == AFTER_SQL_COMMIT, "{point} {ended:?}");
         let lake = world.lake();
         lake.resolve(None).unwrap();
@@ -148,7 +150,7 @@ fn others_read_what_is_left() {
     let world = world();
     world
         .lake()
-        .delete_where(&table(), &RowFilter::And(vec![id(CompareOp::GreaterEq, 5), id(CompareOp::Less, 25)]), false)
+        .delete_where(&table(), &RowFilter::And(vec![id(CompareOp::GreaterEq, 5), id(CompareOp::Less, 25)]), &DO)
         .unwrap();
     let Some(read) = readers::read(&world, "raw.trips") else { return };
     let main = &read["refs"]["main"];

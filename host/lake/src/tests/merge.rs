@@ -195,7 +195,7 @@ fn merges_at_once_keep_one_row_of_each_key() {
 
 #[test]
 fn a_merge_that_died_is_done_or_undone() {
-    for point in fail_point::ALL {
+    for point in fail_point::LOAD {
         for nth in [1, 2] {
             let world = World::new();
             job("2024-01", &[&[1, 2, 3]]).land(&world.lake());

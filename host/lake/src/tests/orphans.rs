@@ -2,11 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use lakehost_columnar::FileSink;
+
 use super::support::*;
+use crate::core::Core;
 use crate::fail_point;
-use crate::{IcebergLake, OrphanKind, OrphanOptions};
+use crate::{IcebergLake, OrphanKind, OrphanOptions, PendingUpload, Process, Store, StoredFile};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -30,7 +36,7 @@ fn of_tables(files: BTreeSet<String>) -> BTreeSet<String> {
 
 #[test]
 fn orphans_are_exactly_what_a_killed_run_left() {
-    for point in fail_point::ALL {
+    for point in fail_point::LOAD {
         let world = World::new();
         Job::month("2023-12", 500..510).land(&world.lake());
         let job = Job { files: vec![(0..10).collect(), (10..15).collect()], ..Job::month("2024-01", 0..1) };
@@ -108,4 +114,112 @@ fn a_table_in_the_folder_of_another_keeps_its_files() {
     let lake = world.lake();
     assert!(lake.orphans(Some(&table()), &OrphanOptions::default()).unwrap().is_empty());
     assert!(lake.orphans(Some(&other.target.table), &OrphanOptions::default()).is_err());
+}
+
+/// The files of another store, and unfinished uploads beside them.
+#[derive(Debug)]
+struct WithUploads {
+    files: Arc<dyn Store>,
+    uploads: Mutex<Vec<PendingUpload>>,
+}
+
+impl Store for WithUploads {
+    fn create(&self, location: &str) -> io::Result<Box<dyn FileSink>> {
+        self.files.create(location)
+    }
+    fn put(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
+        self.files.put(location, bytes)
+    }
+    fn note(&self, location: &str, bytes: &[u8]) -> io::Result<()> {
+        self.files.note(location, bytes)
+    }
+    fn get(&self, location: &str) -> io::Result<Vec<u8>> {
+        self.files.get(location)
+    }
+    fn delete(&self, location: &str) -> io::Result<()> {
+        self.files.delete(location)
+    }
+    fn list(&self, folder: &str) -> io::Result<Vec<StoredFile>> {
+        self.files.list(folder)
+    }
+    fn delete_folder(&self, folder: &str) -> io::Result<()> {
+        self.files.delete_folder(folder)
+    }
+    fn settle(&self, folder: &str) -> io::Result<()> {
+        self.files.settle(folder)
+    }
+    fn walk(&self, prefix: &str, visit: &mut dyn FnMut(StoredFile) -> ControlFlow<()>) -> io::Result<()> {
+        self.files.walk(prefix, visit)
+    }
+    fn read_range(&self, location: &str, range: Range<u64>) -> io::Result<bytes::Bytes> {
+        self.files.read_range(location, range)
+    }
+    fn size(&self, location: &str) -> io::Result<Option<u64>> {
+        self.files.size(location)
+    }
+    fn uploads(&self, prefix: &str) -> io::Result<Vec<PendingUpload>> {
+        let all = self.uploads.lock().unwrap();
+        Ok(all.iter().filter(|upload| upload.location.starts_with(&format!("{prefix}/"))).cloned().collect())
+    }
+    fn abort_upload(&self, upload: &PendingUpload) -> io::Result<()> {
+        self.uploads.lock().unwrap().retain(|other| other.upload_id != upload.upload_id);
+        Ok(())
+    }
+    fn file_io(&self) -> iceberg::io::FileIO {
+        self.files.file_io()
+    }
+}
+
+#[test]
+fn uploads_that_nobody_finishes_are_found_and_given_up() {
+    let world = World::new();
+    let plain = world.lake();
+    Job::month("2024-01", 0..10).land(&plain);
+    let job = Job::month("2024-02", 0..10);
+    let load = job.begin(&plain).unwrap();
+    load.sinks().create().unwrap().1.finish().unwrap();
+    let folder = plain.state(&table()).unwrap().metadata.location().to_owned();
+    let now_ms = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let upload = |name: &str, id: &str, days: i64| PendingUpload {
+        location: format!("{folder}/data/2024-02/{name}"),
+        upload_id: id.to_owned(),
+        started_ms: if days < 0 { 0 } else { now_ms - days * 86_400_000 },
+    };
+    let store = Arc::new(WithUploads {
+        files: Arc::clone(&plain.core.store),
+        uploads: Mutex::new(vec![
+            upload("gone-0.parquet", "old", 4),
+            upload("gone-0.parquet", "older", 5),
+            upload("gone-1.parquet", "young", 1),
+            upload("gone-2.parquet", "ageless", -1),
+            // Of a run that is under way, however old.
+            upload(&format!("{}-1.parquet", job.run_id), "living", 9),
+            PendingUpload { location: "/elsewhere/x.parquet".to_owned(), upload_id: "other".to_owned(), started_ms: 1 },
+        ]),
+    });
+    let core = &plain.core;
+    let lake = IcebergLake {
+        core: Arc::new(Core {
+            warehouse: core.warehouse.clone(),
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            io: core.io.clone(),
+            catalog: Arc::clone(&core.catalog),
+            clock: Arc::clone(&core.clock),
+            fail_points: core.fail_points.clone(),
+            process: Process::current(),
+            runtime: core.runtime.clone(),
+        }),
+    };
+    let options = OrphanOptions::default();
+    let ids = |deleted: bool, options: &OrphanOptions| -> Vec<String> {
+        let found = lake.orphans(Some(&table()), options).unwrap();
+        assert!(found.iter().all(|orphan| orphan.kind == OrphanKind::Upload && orphan.deleted == deleted), "{found:?}");
+        found.into_iter().filter_map(|orphan| orphan.upload_id).collect()
+    };
+    assert_eq!(ids(false, &options), ["old", "older"]);
+    assert_eq!(ids(true, &OrphanOptions { delete: true, ..options }), ["old", "older"]);
+    assert_eq!(ids(false, &options), Vec::<String>::new());
+    let left: Vec<String> = store.uploads.lock().unwrap().iter().map(|upload| upload.upload_id.clone()).collect();
+    assert_eq!(left, ["young", "ageless", "living", "other"]);
+    load.abandon();
 }

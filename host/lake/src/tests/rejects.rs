@@ -173,7 +173,7 @@ fn a_load_on_a_branch_has_no_rejected_rows_of_its_own() {
 #[test]
 fn both_tables_or_none_whenever_the_process_dies() {
     for existing in [false, true] {
-        for point in fail_point::ALL {
+        for point in fail_point::LOAD {
             for nth in [1, 2] {
                 let world = World::new();
                 if existing {
