@@ -186,7 +186,7 @@ impl Look<'_> {
             };
             look(&keys.of(batch).map_err(|error| self.wrong(&error))?, start);
             start += batch.num_rows() as u64;
-            Ok(())
+            Ok::<(), Error>(())
         })?;
         Ok(start)
     }
