@@ -233,6 +233,14 @@ fn a_query_writes_to_devices_and_pipes_and_leaves_them_what_they_are() -> Result
     assert_eq!(reader.join().unwrap()?, "n\n7\n");
     assert!(std::fs::metadata(&pipe)?.file_type().is_fifo());
 
+    // So is a stdout that others write to as well.
+    let log = bench.dir.path().join("log");
+    std::fs::write(&log, "before\n")?;
+    let out = std::fs::File::options().append(true).open(&log)?;
+    let args = ["query", "select 9 as n", "--format", "csv", "--output", "/dev/stdout"];
+    assert!(bench.command(&args).stdout(out).status()?.success());
+    assert_eq!(std::fs::read_to_string(&log)?, "before\nn\n9\n");
+
     // A link stays one, and the file behind it is written.
     let (file, link) = (bench.dir.path().join("rows.csv"), bench.dir.path().join("link.csv"));
     std::fs::write(&file, "old")?;

@@ -62,8 +62,10 @@ pub fn write_file(
 ) -> Result<(), Fault> {
     let shown = path.display().to_string();
     let wrong = |source| Error::File { path: shown.clone(), action: "written", source };
-    if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        let mut out = std::fs::File::options().write(true).open(path).map_err(wrong)?;
+    let special = path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+    // `/dev/stdout` and its like are links to whatever is open, which others write to as well.
+    if special || (path.is_symlink() && (path.starts_with("/dev") || path.starts_with("/proc"))) {
+        let mut out = std::fs::File::options().append(true).open(path).map_err(wrong)?;
         return write_to(schema, batches, layout, BufWriter::with_capacity(WAITING_BYTES, &mut out), &shown);
     }
     // The file behind a link is replaced, and the link stays one.
