@@ -13,6 +13,8 @@ mod kill;
 mod maintenance;
 mod paths;
 mod rejects;
+mod replay;
+mod reproduce;
 mod sandbox;
 mod support;
 mod yellow;

@@ -16,6 +16,7 @@ mod races;
 mod readers;
 mod refs;
 mod rejects;
+mod replay;
 mod rest;
 mod s3_faults;
 mod scale;
@@ -41,6 +42,7 @@ mod on_postgres {
     mod races;
     mod refs;
     mod rejects;
+    mod replay;
 }
 
 /// The same tests on a catalog that speaks HTTP.
@@ -62,6 +64,7 @@ mod on_rest {
     mod races;
     mod refs;
     mod rejects;
+    mod replay;
 }
 
 /// The same tests on a warehouse in a bucket.
@@ -79,4 +82,5 @@ mod on_s3 {
     mod races;
     mod refs;
     mod rejects;
+    mod replay;
 }

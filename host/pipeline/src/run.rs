@@ -15,7 +15,6 @@ use crate::ports::{
     Checker, Cleaner, CommitRequest, Committed, Dataset, Lake, Load, LoadState, Owner, Source, Split, TableName,
     Target, WriteMode,
 };
-use crate::quarantine;
 use crate::read::Tally;
 use crate::rejects;
 use crate::report::{ErrorReport, Meter, RunReport, Status, WindowReport};
@@ -35,7 +34,16 @@ pub struct Ports<'a> {
 ///
 /// # Errors
 /// Only what makes all windows pointless: a source that cannot say what it reads (LH0104, LH02xx).
-pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
+pub fn run(plan: &Plan, ports: Ports<'_>) -> Result<RunReport, Fault> {
+    each_window(plan, ports, |one, ports, report| one.load(ports, report))
+}
+
+/// Does `work` for every window of a plan, one after the other.
+pub(crate) fn each_window(
+    plan: &Plan,
+    mut ports: Ports<'_>,
+    work: impl Fn(&OneWindow<'_>, &mut Ports<'_>, &mut WindowReport) -> Result<(), Fault>,
+) -> Result<RunReport, Fault> {
     let mut datasets = ports.source.discover()?;
     if datasets.len() != 1 {
         return Err(Error::DatasetCount { found: datasets.len() }.into());
@@ -55,7 +63,7 @@ pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
         ports.meter.window_begins(label.as_deref().unwrap_or("all"));
         let mut report = WindowReport::new(label, Status::Skipped);
         let one = OneWindow { plan, dataset: &dataset, table: &table, window: window.as_ref() };
-        if let Err(fault) = one.load(&mut ports, &mut report) {
+        if let Err(fault) = work(&one, &mut ports, &mut report) {
             let fault = fault.with("window", window.as_ref().map_or("all", Window::label)).with("table", &table);
             let not_published = fault.code() == codes::SOURCE_NOT_PUBLISHED;
             // What was written is gone again, or nobody knows.
@@ -139,7 +147,7 @@ impl OneWindow<'_> {
         let kept = self
             .check(&tally)
             .map_err(Fault::from)
-            .and_then(|()| self.keep_rejected(load.as_mut(), &mut tally, &load_id, granularity));
+            .and_then(|()| self.keep_rejected(load.as_mut(), &mut tally, &load_id));
         if let Err(fault) = kept {
             load.abandon();
             return Err(fault);
@@ -167,21 +175,13 @@ impl OneWindow<'_> {
     }
 
     /// Hands the rejected rows to the table beside the window's own.
-    fn keep_rejected(
-        &self,
-        load: &mut dyn Load,
-        tally: &mut Tally,
-        load_id: &str,
-        granularity: Granularity,
-    ) -> Result<(), Fault> {
+    fn keep_rejected(&self, load: &mut dyn Load, tally: &mut Tally, load_id: &str) -> Result<(), Fault> {
         let Some(rows) = tally.quarantine.take() else { return Ok(()) };
         let expected: u64 = tally.rejected.values().sum();
         if expected == 0 {
             return Ok(());
         }
-        let (table, window, run_id) = (self.table, self.window, self.plan.run_id.as_str());
-        let common = quarantine::Load { table, window, granularity, load_id, run_id };
-        rows.write(load.rejects()?.as_ref(), &common, expected)
+        rows.write(load.rejects()?.as_ref(), load_id, expected)
     }
 
     /// Publishes the window when its checks pass; else keeps it on a branch where people can look at it.
@@ -195,30 +195,14 @@ impl OneWindow<'_> {
         if self.plan.checks.is_empty() {
             return load.commit(request);
         }
-        let looked = match ports.checks {
-            Some(checker) => {
-                load.prepare(&request).and_then(|staged| checker.check(&staged, self.window, &self.plan.checks))
-            }
-            None => Err(Error::LakeUnable { detail: "there is nobody to look at the checks".to_owned() }.into()),
-        };
-        let outcomes = match looked {
-            Ok(outcomes) => outcomes,
+        let stopping = match self.examine(ports, load.as_mut(), &mut request, report) {
+            Ok(stopping) => stopping,
             Err(fault) => {
                 load.abandon();
                 return Err(fault);
             }
         };
-        report.checks.clone_from(&outcomes);
-        request.checks.clone_from(&outcomes);
-        let stopping: Vec<String> =
-            outcomes.iter().filter(|outcome| outcome.stops()).map(ToString::to_string).collect();
         if stopping.is_empty() {
-            let warned: Vec<String> =
-                outcomes.iter().filter(|outcome| !outcome.passed()).map(ToString::to_string).collect();
-            if !warned.is_empty() {
-                let said = report.note.take().into_iter();
-                report.note = Some(said.chain(warned).collect::<Vec<_>>().join("; "));
-            }
             return load.commit(request);
         }
         let branch = self.branch();
@@ -231,11 +215,38 @@ impl OneWindow<'_> {
         Err(Error::ChecksFailed {
             table: self.table.to_string(),
             failed: stopping.len(),
-            checks: outcomes.len(),
+            checks: report.checks.len(),
             details: stopping.join("; "),
             branch: kept.is_ok().then_some(branch),
         }
         .into())
+    }
+
+    /// Makes the checks on the staged rows. Answers those that stop the window; what only warns becomes part of the note.
+    pub(crate) fn examine(
+        &self,
+        ports: &Ports<'_>,
+        load: &mut dyn Load,
+        request: &mut CommitRequest,
+        report: &mut WindowReport,
+    ) -> Result<Vec<String>, Fault> {
+        if self.plan.checks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(checker) = ports.checks else {
+            return Err(Error::LakeUnable { detail: "there is nobody to look at the checks".to_owned() }.into());
+        };
+        let outcomes = checker.check(&load.prepare(request)?, self.window, &self.plan.checks)?;
+        report.checks.clone_from(&outcomes);
+        request.checks.clone_from(&outcomes);
+        let stopping: Vec<String> =
+            outcomes.iter().filter(|outcome| outcome.stops()).map(ToString::to_string).collect();
+        let warned = outcomes.iter().filter(|outcome| !outcome.passed()).map(ToString::to_string);
+        if stopping.is_empty() {
+            let said: Vec<String> = report.note.take().into_iter().chain(warned).collect();
+            report.note = (!said.is_empty()).then(|| said.join("; "));
+        }
+        Ok(stopping)
     }
 
     /// Where a window stays whose checks failed.
@@ -259,16 +270,16 @@ impl OneWindow<'_> {
     }
 
     /// Source and data set.
-    fn owner(&self, ports: &Ports<'_>) -> String {
+    pub(crate) fn owner(&self, ports: &Ports<'_>) -> String {
         format!("{}/{}", ports.source.plugin().name, self.dataset.name)
     }
 
-    fn mode(&self, granularity: Granularity) -> WriteMode {
+    pub(crate) fn mode(&self, granularity: Granularity) -> WriteMode {
         let default = if granularity == Granularity::None { WriteMode::FullRefresh } else { WriteMode::ReplaceWindow };
         self.plan.mode.unwrap_or(default)
     }
 
-    fn target(&self, ports: &Ports<'_>, chain: &Chain, granularity: Granularity) -> Result<Target, Fault> {
+    pub(crate) fn target(&self, ports: &Ports<'_>, chain: &Chain, granularity: Granularity) -> Result<Target, Fault> {
         use lakehost_columnar::RowStep;
         let written: &[FieldRef] = chain.writes();
         if self.plan.quarantine && rejects::table_of(self.table).is_err() {
@@ -294,13 +305,20 @@ impl OneWindow<'_> {
         })
     }
 
-    fn check(&self, tally: &Tally) -> Result<(), Error> {
+    /// Every row is accounted for.
+    pub(crate) fn balance(&self, tally: &Tally) -> Result<(), Error> {
         let rows_rejected: u64 = tally.rejected.values().sum();
         let in_files: u64 = tally.files.iter().map(|file| file.rows).sum();
         if tally.rows_read != tally.rows_written + rows_rejected || in_files != tally.rows_written {
             let rows_written = in_files.min(tally.rows_written);
             return Err(Error::Balance { rows_read: tally.rows_read, rows_written, rows_rejected });
         }
+        Ok(())
+    }
+
+    fn check(&self, tally: &Tally) -> Result<(), Error> {
+        self.balance(tally)?;
+        let rows_rejected: u64 = tally.rejected.values().sum();
         if tally.rows_written == 0 && !self.plan.allow_empty {
             return Err(Error::Empty {
                 table: self.table.to_string(),
@@ -318,7 +336,7 @@ impl OneWindow<'_> {
         }
     }
 
-    fn request(&self, ports: &Ports<'_>, load_id: String, tally: Tally) -> CommitRequest {
+    pub(crate) fn request(&self, ports: &Ports<'_>, load_id: String, tally: Tally) -> CommitRequest {
         let mut plugins = vec![ports.source.plugin().clone()];
         plugins.extend(ports.cleaners.iter().map(|cleaner| cleaner.plugin().clone()));
         CommitRequest {
@@ -328,6 +346,7 @@ impl OneWindow<'_> {
             objects: tally.objects,
             plugins,
             config_sha256: self.plan.config_sha256.clone(),
+            config: self.plan.config.clone(),
             rows_read: tally.rows_read,
             rows_written: tally.rows_written,
             rows_rejected: tally.rejected.values().sum(),

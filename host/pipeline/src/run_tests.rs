@@ -302,6 +302,7 @@ fn world(windows: &str) -> World {
             reference_path: false,
             source_identity: "{}".to_owned(),
             config_sha256: String::new(),
+            config: String::new(),
         },
     }
 }

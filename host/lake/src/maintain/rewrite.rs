@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::arrow::ArrowReaderBuilder;
 use iceberg::metadata_columns::RESERVED_FIELD_ID_FILE;
 use iceberg::scan::{ArrowRecordBatchStream, FileScanTask};
+use iceberg::spec::SnapshotRef;
 use lakehost_columnar::{
     BatchSource, BoxError, FileBytes, Observer, OutputSchema, ParquetFile, Path, Rows, SinkFactory, Transcoder,
     WriteOptions, WrittenFile, can_join, join,
@@ -43,8 +44,13 @@ pub struct Reader {
 impl Reader {
     /// Plans all data files of the head of `main`.
     pub async fn of(core: &Core, state: &TableState) -> Result<Self> {
+        Self::at(core, state, state.main()).await
+    }
+
+    /// Plans all data files of a snapshot, to be read as the table's present columns.
+    pub async fn at(core: &Core, state: &TableState, snapshot: Option<&SnapshotRef>) -> Result<Self> {
         let schema = arrow_schema(&state.name, state.metadata.current_schema())?;
-        let Some(snapshot) = state.main() else { return Ok(Self { tasks: HashMap::new(), schema }) };
+        let Some(snapshot) = snapshot else { return Ok(Self { tasks: HashMap::new(), schema }) };
         let table = open(core, &state.name, Arc::clone(&state.metadata), state.metadata_location.clone())?;
         let planned = async {
             let scan = table.scan().snapshot_id(snapshot.snapshot_id()).select_empty().build()?;

@@ -132,8 +132,12 @@ impl Worker<'_> {
         drop(partitions);
         shared.queue.routed();
         let routing = Routing::new(codes, count);
-        let gathers = if dropped.is_some() { sources.len() } else { 0 };
-        if routing.kept() == 0 && gathers == 0 {
+        // Without a kept row no column is encoded, and each is looked up for itself.
+        let apart = |source: &usize| routing.kept() == 0 || !sources[*source].gathers_late();
+        let gathers: Vec<usize> =
+            if dropped.is_some() { (0..sources.len()).filter(apart).collect() } else { Vec::new() };
+        let gathered = if dropped.is_some() { sources.len() } else { 0 };
+        if routing.kept() == 0 && dropped.is_none() {
             self.finish(group, Vec::new(), rejected);
             return Ok(());
         }
@@ -148,17 +152,18 @@ impl Worker<'_> {
         let mut order: Vec<usize> = if routing.kept() == 0 { Vec::new() } else { (0..outputs.len()).collect() };
         order.sort_by_key(|output| std::cmp::Reverse(size(output)));
         let mut parts = locked(&group.parts);
-        parts.left = order.len() + gathers;
+        parts.left = order.len() + gathers.len();
         parts.dropped = dropped;
         parts.gather = gather;
-        parts.gathered = vec![None; gathers];
+        parts.gathered = vec![None; gathered];
         parts.routing = Some(Arc::new(routing));
         parts.written = written;
         parts.rejected = rejected;
         parts.encoded = outputs.iter().map(|_| Vec::new()).collect();
         drop(parts);
         // The dropped rows first: what was decoded for them is freed the sooner.
-        let steps: Vec<Step> = (0..gathers).map(Step::Gather).chain(order.into_iter().map(Step::Encode)).collect();
+        let steps: Vec<Step> =
+            gathers.into_iter().map(Step::Gather).chain(order.into_iter().map(Step::Encode)).collect();
         shared.queue.push(group, steps.into_iter());
         Ok(())
     }
