@@ -204,7 +204,7 @@ impl OneWindow<'_> {
             identity: None,
             url: format!("table:{rejected}"),
             etag: None,
-            length: survey.rows,
+            length: survey.bytes,
             sha256: survey.sha256,
         }];
         let unreadable = survey.rows.saturating_sub(tally.rows_read);

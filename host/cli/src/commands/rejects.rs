@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use lakehost_lake::LOADED;
+use lakehost_lake::{GRANULARITY, LOADED};
 use lakehost_pipeline::ports::{Lake, TableName};
 use lakehost_pipeline::{Fault, Granularity, WINDOW_COLUMN, Window, rejects};
 use lakehost_query::Session;
@@ -75,10 +75,11 @@ impl Rejected<'_> {
 
     /// Rows by window and rule; one window without a name where the table has none.
     fn by_rule(&self) -> Result<BTreeMap<String, BTreeMap<String, u64>>, Fault> {
-        let windowed = rejects::table_of(&self.main)
-            .ok()
-            .and_then(|table| self.warehouse.lake.table(&table).ok().flatten())
-            .is_some_and(|info| info.schema.field_with_name(WINDOW_COLUMN).is_ok());
+        let table = rejects::table_of(&self.main).map_err(|message| Error::Usage { message, hint: None })?;
+        let info = self.warehouse.lake.table(&table)?;
+        let windowed = info.as_ref().is_some_and(|info| info.schema.field_with_name(WINDOW_COLUMN).is_ok());
+        // A label is as long as the windows are wide.
+        let width = info.and_then(|info| info.properties.get(GRANULARITY).map(|word| label_width(word)));
         let window = if windowed { format!("\"{WINDOW_COLUMN}\"") } else { "''".to_owned() };
         let select = format!("{window} as w, {}, count(*) as n", rejects::RULE);
         let batches = self.query(&select, &[], "group by 1, 2")?;
@@ -86,7 +87,9 @@ impl Rejected<'_> {
         for batch in &batches {
             let counts = batch.column(2).as_primitive::<Int64Type>();
             for (row, count) in counts.values().iter().enumerate() {
-                let rules = windows.entry(text(batch, 0, row).unwrap_or_default()).or_default();
+                let start = text(batch, 0, row).unwrap_or_default();
+                let label = width.and_then(|width| start.get(..width)).unwrap_or(&start).to_owned();
+                let rules = windows.entry(label).or_default();
                 rules.insert(text(batch, 1, row).unwrap_or_default(), u64::try_from(*count).unwrap_or(0));
             }
         }
@@ -150,6 +153,12 @@ pub fn list(arguments: &RejectsListArguments) -> Result<u8, Fault> {
         }
     }
     Ok(exit_code::SUCCESS)
+}
+
+/// How long the label of a window of this width is.
+fn label_width(word: &str) -> usize {
+    let widths = [Granularity::Year, Granularity::Month, Granularity::Day, Granularity::Hour];
+    widths.into_iter().find(|width| width.word() == word).map_or(usize::MAX, |width| width.example().len())
 }
 
 /// Rows by rule, whatever their window.

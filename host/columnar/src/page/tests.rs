@@ -273,7 +273,7 @@ impl Case<'_> {
                     .unwrap();
             return Some(vec![Some(streamed)]);
         }
-        Some(encode::encode_chunk(&converted.chunk, routing, &target, 4096, &mut self.scratch, None).unwrap())
+        Some(encode::encode_chunk(&converted.chunk, routing, &target, 4096, &mut self.scratch).unwrap())
     }
 }
 
@@ -402,7 +402,7 @@ fn casts_go_through_the_dictionary_and_name_the_rows_that_fail() {
         let streamed =
             encode::transcode(&mut decoder, &conversion, &routing, &target, 100, &mut scratch, None).unwrap().unwrap();
         assert_same(&read(&assemble(vec![vec![streamed]], &schema), &schema), &narrow, "streamed");
-        let whole = encode::encode_chunk(&converted.chunk, &routing, &target, 100, &mut scratch, None).unwrap();
+        let whole = encode::encode_chunk(&converted.chunk, &routing, &target, 100, &mut scratch).unwrap();
         assert_same(&read(&assemble(vec![whole.into_iter().flatten().collect()], &schema), &schema), &narrow, "whole");
         // A row that does not fit must not get through.
         let all = Routing::new(vec![1; 3000], 1);

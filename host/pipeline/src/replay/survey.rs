@@ -61,6 +61,8 @@ impl<'a> Kept<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub rows: u64,
+    /// Of their JSON.
+    pub bytes: u64,
     /// Of the rows themselves, in order.
     pub sha256: String,
     /// Where they came from.
@@ -164,6 +166,7 @@ impl Survey {
             let kept = Kept::of(&batch)?;
             for row in (0..batch.num_rows()).filter(|row| kept.is_wanted(*row, wanted)) {
                 survey.rows += 1;
+                survey.bytes += kept.rows.value(row).len() as u64;
                 let file = kept.files.value(row);
                 if !survey.files.contains(file) {
                     survey.files.insert(file.to_owned());
