@@ -158,10 +158,7 @@ fn a_relaxed_contract_lets_rows_in() -> Result<()> {
     pipeline(&bench, "schema = \"discard_row\"\ncolumns.n.schema = \"discard_value\"\n")?;
     let done = load()?;
     expect(&done, 0, &["loaded", "loaded"]);
-    assert_eq!(
-        done.json()?["windows"][1]["rows_rejected"],
-        json!({ "cast:VendorID": 10, "contract:more": 470 })
-    );
+    assert_eq!(done.json()?["windows"][1]["rows_rejected"], json!({ "cast:VendorID": 10, "contract:more": 470 }));
 
     // The rows of the new column; those with a value that does not fit stay what they are.
     pipeline(&bench, "schema = \"evolve\"\ncolumns.n.schema = \"discard_value\"\n")?;

@@ -16,6 +16,9 @@ use crate::page::select::Routing;
 use crate::page::writer::EncodedChunk;
 use crate::page::{PageFault, PageResult, constant, encode, new_column};
 
+/// An output column by partition, and its source's values in the dropped rows.
+type Late = (Vec<Option<EncodedChunk>>, Option<ArrayRef>);
+
 impl Worker<'_> {
     /// One output column of a row group, by partition.
     pub(super) fn encode(&mut self, group: &Group, position: usize) -> Result<Vec<Option<EncodedChunk>>> {
@@ -96,7 +99,7 @@ impl Worker<'_> {
         position: usize,
         routing: &Routing,
         dropped: Option<&[u32]>,
-    ) -> Result<Option<(Vec<Option<EncodedChunk>>, Option<ArrayRef>)>> {
+    ) -> Result<Option<Late>> {
         let (shared, observer) = (self.shared, self.shared.run.observer);
         let (Some(conversion), Some(metadata)) = (source.conversion(), chunk(shared.scan, group.index, leaf)) else {
             return Ok(None);
