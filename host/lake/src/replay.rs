@@ -144,7 +144,7 @@ impl Action for Coming<'_> {
         delta.spec = plan.new_spec.clone();
         delta.snapshot = Some(NewSnapshot {
             added: files.into_iter().map(Added::new).collect(),
-            ..NewSnapshot::on_main(of_replay(request, target, &replayed(on.head, target)))
+            ..NewSnapshot::on_main(of_replay(request, target, &properties::key_of(target), &replayed(on.head, target)))
         });
         Ok(Step::Change(Box::new(delta)))
     }
@@ -194,7 +194,12 @@ impl Action for Going<'_> {
         delta.snapshot = Some(NewSnapshot {
             removal: Removal::Files(self.replay.files.clone()),
             added: files.into_iter().map(Added::new).collect(),
-            ..NewSnapshot::on_main(of_replay(self.request, &self.part.target, ""))
+            ..NewSnapshot::on_main(of_replay(
+                self.request,
+                &self.part.target,
+                &properties::key_of(&self.part.target),
+                "",
+            ))
         });
         Ok(Step::Change(Box::new(delta)))
     }

@@ -11,7 +11,9 @@ use super::manifests::live_files;
 /// How the keys of this host begin.
 pub const PREFIX: &str = "lakehost.";
 /// `load`, `merge`, `delete`, `compact` and so on.
-const ACTION: &str = "action";
+pub const ACTION: &str = "action";
+/// The action of a replay.
+pub const REPLAY: &str = "replay";
 /// The key of the property that a load sets; see [`crate::properties`].
 pub const LOADED_KEY: &str = "loaded-key";
 /// More sources than this are counted and hashed, not listed.
@@ -63,13 +65,13 @@ pub fn of_load(request: &CommitRequest, target: &Target, key: &str) -> Vec<(Stri
     prefixed(pairs)
 }
 
-/// What a replay of rejected rows records: as a load does, but it is none, and the window stays that of `replayed`.
-pub fn of_replay(request: &CommitRequest, target: &Target, replayed: &str) -> Vec<(String, String)> {
-    let mut pairs = of_load(request, target, "");
-    pairs.retain(|(name, _)| ![LOADED_KEY, "mode"].iter().any(|gone| *name == format!("{PREFIX}{gone}")));
+/// What a replay of rejected rows records: as a load does, but it is none, and what `key` says stays that of `replayed`.
+pub fn of_replay(request: &CommitRequest, target: &Target, key: &str, replayed: &str) -> Vec<(String, String)> {
+    let mut pairs = of_load(request, target, key);
+    pairs.retain(|(name, _)| *name != format!("{PREFIX}mode"));
     for (name, value) in &mut pairs {
         if *name == format!("{PREFIX}{ACTION}") {
-            "replay".clone_into(value);
+            REPLAY.clone_into(value);
         } else if *name == format!("{PREFIX}load-id") {
             *name = format!("{PREFIX}replay-id");
         }

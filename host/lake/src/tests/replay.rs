@@ -76,11 +76,18 @@ fn rows_move_and_the_window_stays_the_load_that_it_was() {
         [("2024-01".to_owned(), 12), ("2024-02".to_owned(), 5)]
     );
     let after = lake.last_load(&table(), "2024-01").unwrap().unwrap();
-    assert_eq!((after.load_id, after.snapshot_id), (before.load_id, before.snapshot_id));
+    assert_eq!((after.load_id, after.snapshot_id), (before.load_id.clone(), before.snapshot_id));
     assert!(matches!(job.run(&lake).unwrap(), Committed::AlreadyLoaded { .. }));
     let told = lake.snapshots(&table()).unwrap().into_iter().find(|told| told.snapshot_id == snapshot_id).unwrap();
     assert_eq!((told.operation.as_str(), told.load["action"].as_str()), ("append", "replay"));
     assert_eq!(told.load["replayed-load-id"], job.load_id);
+    // Back before the replay its rows are nowhere, so the window is not loaded any more; forward again it is.
+    let forward = lake.state(&table()).unwrap().main().unwrap().snapshot_id();
+    lake.rollback(&table(), &crate::AsOf::Snapshot(before.snapshot_id)).unwrap();
+    assert!(lake.last_load(&table(), "2024-01").unwrap().is_none());
+    lake.rollback(&table(), &crate::AsOf::Snapshot(forward)).unwrap();
+    let standing = lake.last_load(&table(), "2024-01").unwrap().unwrap();
+    assert_eq!((standing.load_id, standing.snapshot_id), (job.load_id.clone(), before.snapshot_id));
     // The last one goes, too, and then there is nothing more.
     replay(&lake, &job, &[101]).unwrap().unwrap();
     assert_eq!(places(&world, &lake), [200]);
