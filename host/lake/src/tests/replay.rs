@@ -14,7 +14,8 @@ use crate::fail_point::{self, AFTER_SQL_COMMIT, BEFORE_CLEANUP};
 
 /// Moves the rejected rows at these positions; each comes as the row with its position as id.
 fn replay(lake: &IcebergLake, job: &Job, rows: &[i64]) -> Result<Option<Committed>, Fault> {
-    let mover = Job { files: vec![rows.to_vec()], run_id: format!("{}-replay", job.run_id), ..job.clone() };
+    let run_id = format!("{}-replay-{}", job.run_id, rows.first().unwrap_or(&0));
+    let mover = Job { files: vec![rows.to_vec()], run_id, ..job.clone() };
     let Some(mut load) = lake.begin_replay(&mover.target, &mover.run_id)? else { return Ok(None) };
     let Some(request) = mover.request(load.as_ref()) else {
         std::mem::forget(load);
@@ -77,7 +78,8 @@ fn rows_move_and_the_window_stays_the_load_that_it_was() {
     );
     let after = lake.last_load(&table(), "2024-01").unwrap().unwrap();
     assert_eq!((after.load_id, after.snapshot_id), (before.load_id.clone(), before.snapshot_id));
-    assert!(matches!(job.run(&lake).unwrap(), Committed::AlreadyLoaded { .. }));
+    let again = Job { run_id: "again".to_owned(), ..job.clone() };
+    assert!(matches!(again.run(&lake).unwrap(), Committed::AlreadyLoaded { .. }));
     let told = lake.snapshots(&table()).unwrap().into_iter().find(|told| told.snapshot_id == snapshot_id).unwrap();
     assert_eq!((told.operation.as_str(), told.load["action"].as_str()), ("append", "replay"));
     assert_eq!(told.load["replayed-load-id"], job.load_id);
