@@ -239,7 +239,7 @@ mod tests {
         let ids = |ids: [Option<i32>; 3]| -> ArrayRef { Arc::new(Int32Array::from(ids.to_vec())) };
         let names = |names: [&str; 3]| -> ArrayRef { Arc::new(StringArray::from(names.to_vec())) };
         let rows = batch(vec![("id", ids([Some(1), Some(2), None])), ("name", names(["a", "b", "c"]))]);
-        let truth = hash(&[rows.clone()]);
+        let truth = hash(std::slice::from_ref(&rows));
         assert!(truth.starts_with("3 ") && truth.len() == 66, "{truth}");
         // Another order of rows and columns, other cuts, a wider type, a column of nulls.
         let turned = batch(vec![("name", names(["c", "a", "b"])), ("id", ids([None, Some(1), Some(2)]))]);

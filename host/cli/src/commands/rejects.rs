@@ -59,8 +59,8 @@ impl Rejected<'_> {
 
     /// Whether the table has one beside it for rejected rows.
     fn has_any(&self) -> bool {
-        let known = || self.warehouse.lake.table_names(Some(&self.main.namespace));
-        rejects::table_of(&self.main).is_ok_and(|table| known().is_ok_and(|known| known.contains(&table)))
+        let Ok(table) = rejects::table_of(&self.main) else { return false };
+        self.warehouse.lake.table_names(Some(&self.main.namespace)).is_ok_and(|known| known.contains(&table))
     }
 
     /// The windows with rejected rows, as their start is written.

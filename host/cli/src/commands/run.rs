@@ -32,15 +32,15 @@ pub struct Ended {
     unkept: Option<String>,
 }
 
+/// Says which windows a load is about.
+pub type Windows<'a> = dyn Fn(&Warehouse, Granularity) -> Result<Vec<Option<Window>>, Fault> + 'a;
+
 /// Where the rows of a load are from.
 pub enum RowsFrom<'a> {
     /// The source, for the windows that the flags name.
     Source,
     /// The rejected rows of the table, of one rule or all; the windows are those that this answers.
-    Rejected {
-        rule: Option<&'a str>,
-        windows: &'a dyn Fn(&Warehouse, Granularity) -> Result<Vec<Option<Window>>, Fault>,
-    },
+    Rejected { rule: Option<&'a str>, windows: &'a Windows<'a> },
 }
 
 /// Runs, and prints the report whatever comes.
