@@ -19,6 +19,8 @@ mod kill_two;
 mod maintenance;
 mod paths;
 mod rejects;
+mod replay;
+mod reproduce;
 mod sandbox;
 mod sorted;
 mod support;

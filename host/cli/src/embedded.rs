@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lakehost_pipeline::sha256_hex;
+
 use crate::config::resolve::PluginRequest;
 use crate::error::Error;
 
@@ -57,9 +59,29 @@ pub fn embedded(name: &str) -> Option<Component> {
         .map(|(known, _, bytes)| Component { name: (*known).to_owned(), origin: Origin::Embedded(bytes) })
 }
 
+/// The component of that digest in this binary.
+pub fn of_digest(sha256: &str) -> Option<Component> {
+    COMPONENTS
+        .iter()
+        .find(|(_, digest, _)| *digest == sha256)
+        .map(|(known, _, bytes)| Component { name: (*known).to_owned(), origin: Origin::Embedded(bytes) })
+}
+
+impl Component {
+    /// The sha256 of its bytes.
+    pub fn sha256(&self) -> Result<String, Error> {
+        match &self.origin {
+            Origin::Embedded(bytes) => Ok(sha256_hex(bytes)),
+            Origin::File(path) => {
+                fs::read(path).map(|bytes| sha256_hex(&bytes)).map_err(|error| Error::file(path, "read", error))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use lakehost_pipeline::{Diagnostic, sha256_hex};
+    use lakehost_pipeline::Diagnostic;
 
     use super::*;
 

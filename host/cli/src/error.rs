@@ -60,6 +60,15 @@ pub enum Error {
     /// A branch whose checks fail again.
     #[error("{failed} of {checks} checks fail on {branch} of {table}, and it was not published")]
     StillFails { table: String, branch: String, failed: usize, checks: usize, details: String },
+    /// A snapshot whose load cannot be made again from what is recorded and at hand.
+    #[error("snapshot {snapshot} of {table} cannot be reproduced: {reason}")]
+    NotReproducible { table: String, snapshot: i64, reason: String, way_out: String },
+    /// An input of a snapshot that upstream does not have any more.
+    #[error("upstream changed since snapshot {snapshot} of {table} was loaded")]
+    InputsChanged { table: String, snapshot: i64, differences: Vec<String> },
+    /// A load that was made again and came to other rows.
+    #[error("snapshot {snapshot} of {table} has other rows than its load made again")]
+    Different { table: String, snapshot: i64, differences: Vec<String> },
     /// What cannot happen did.
     #[error("{what}")]
     Bug { what: String, cause: String },
@@ -101,7 +110,10 @@ impl Diagnostic for Error {
             | Self::CodeUnknown { .. }
             | Self::RunUnknown { .. }
             | Self::PluginKind { .. }
-            | Self::NotYet { .. } => codes::USAGE,
+            | Self::NotYet { .. }
+            | Self::NotReproducible { .. } => codes::USAGE,
+            Self::InputsChanged { .. } => codes::SOURCE_CHANGED,
+            Self::Different { .. } => codes::DATA_DIFFERENT,
             Self::TableUnknown { .. } => codes::CATALOG_NO_TABLE,
             Self::NotAllowed { .. } => codes::TRUST_GRANT,
             Self::Config { .. } => codes::CONFIG_FILE,
@@ -139,6 +151,9 @@ impl Diagnostic for Error {
             Self::File { source, .. } | Self::Unreported { source, .. } => Some(source.to_string()),
             Self::Bug { cause, .. } => Some(cause.clone()),
             Self::StillFails { details, .. } => Some(details.clone()),
+            Self::InputsChanged { differences, .. } | Self::Different { differences, .. } => {
+                Some(differences.join("; "))
+            }
             Self::NotAllowed { missing, allowed, .. } => Some(format!(
                 "it asks for {}; `allow` gives {}",
                 missing.join(", "),
@@ -183,7 +198,15 @@ impl Diagnostic for Error {
             Self::StillFails { table, branch, .. } => Some(format!(
                 "`lakehost table publish {table} {branch} --unchecked` publishes it all the same; `lakehost table discard {table} {branch}` drops it"
             )),
-            Self::PluginKind { way_out, .. } => Some(way_out.clone()),
+            Self::PluginKind { way_out, .. } | Self::NotReproducible { way_out, .. } => Some(way_out.clone()),
+            Self::InputsChanged { table, .. } => Some(format!(
+                "only the objects of that time give the same rows: point `--config base_url=…` or its like to where they are kept; \
+                 `lakehost table provenance {table} SNAPSHOT` lists them with their sha256"
+            )),
+            Self::Different { table, .. } => Some(format!(
+                "a data file was changed behind the table's back, or the plugins gave other rows for the same input; \
+                 `lakehost run … --force` loads the window of {table} again"
+            )),
             Self::NotAllowed { pipeline, missing, .. } => {
                 let quoted: Vec<String> = missing.iter().map(|ask| format!("\"{ask}\"")).collect();
                 let flags: Vec<String> = missing.iter().map(|ask| format!("--allow {ask}")).collect();

@@ -28,6 +28,7 @@ mod native_cleaner;
 mod plugins;
 mod progress;
 mod progress_line;
+mod recorded;
 mod render;
 mod report;
 mod rows;
@@ -46,7 +47,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use lakehost_pipeline::Fault;
 
-use crate::args::{Arguments, Command, ErrorFormat};
+use crate::args::{Arguments, Command, ErrorFormat, RejectsCommand};
 use crate::error::Error;
 use crate::render::Colour;
 
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(not_understood(&error, &typed)),
     };
     logs::start();
-    if !matches!(arguments.command, Command::Run(_)) {
+    if !matches!(arguments.command, Command::Run(_) | Command::Rejects(RejectsCommand::Replay(_))) {
         signals::default_broken_pipe();
     }
     let code = commands::dispatch(&arguments.command).unwrap_or_else(|fault| {

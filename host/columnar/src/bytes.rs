@@ -50,6 +50,11 @@ impl FileBytes {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { name, len: metadata.len(), file })
     }
+
+    /// A file that is open already, called `name` in messages.
+    pub fn of(file: File, name: impl Into<String>) -> io::Result<Self> {
+        Ok(Self { name: name.into(), len: file.metadata()?.len(), file })
+    }
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {

@@ -4,6 +4,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{FieldRef, SchemaRef};
 
 use crate::error::Result;
+use crate::mapping::CastFailure;
 
 /// An error of the other side of a trait.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -46,4 +47,9 @@ pub trait BatchSource: Send {
 
     /// The next batch; `None` at the end.
     fn next(&mut self) -> Result<Option<RecordBatch>, BoxError>;
+
+    /// Values that did not fit their column in the batch that [`BatchSource::next`] has just answered; they are null there. Asked once a batch.
+    fn failed(&mut self) -> Vec<CastFailure> {
+        Vec::new()
+    }
 }

@@ -23,13 +23,8 @@ struct Column {
     range: Range,
 }
 
-/// The manifest entry of a file that holds rows of `partition` under `spec`.
-pub fn data_file(file: &WrittenFile, schema: &Schema, spec: &PartitionSpec, partition: Struct) -> Result<DataFile> {
-    sorted_data_file(file, schema, spec, partition, None)
-}
-
-/// The same of a file whose rows are in one of the table's sort orders.
-pub fn sorted_data_file(
+/// The manifest entry of a file that holds rows of `partition` under `spec`, in one of the table's sort orders or in none.
+pub fn data_file(
     file: &WrittenFile,
     schema: &Schema,
     spec: &PartitionSpec,

@@ -109,7 +109,7 @@ impl IcebergLake {
         })
     }
 
-    fn start(&self, target: &Target, run_id: &str) -> Result<LakeLoad> {
+    pub(crate) fn start(&self, target: &Target, run_id: &str) -> Result<LakeLoad> {
         check_run_id(run_id)?;
         self.core.catalog.check_writable()?;
         let state = self.core.block_on(async {
@@ -184,5 +184,9 @@ impl Lake for IcebergLake {
 
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault> {
         Ok(Box::new(self.start(target, run_id)?))
+    }
+
+    fn begin_replay(&self, target: &Target, run_id: &str) -> Result<Option<Box<dyn Load>>, Fault> {
+        Ok(self.start_replay(target, run_id)?.map(|load| Box::new(load) as Box<dyn Load>))
     }
 }

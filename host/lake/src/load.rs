@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{Schema, SchemaRef};
-use lakehost_columnar::{PartitionField, SinkFactory};
+use lakehost_columnar::{BatchSource, PartitionField, SinkFactory};
 use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::{
     CommitRequest, Committed, Load, Merged, RejectWriter, Staged, TableName, Target, WriteMode,
@@ -19,7 +19,9 @@ use crate::intent::Intent;
 use crate::merge::{Merge, MergeAction};
 use crate::plan::Plan;
 use crate::refs;
+use crate::reject_spool::Spool;
 use crate::rejects::Rejects;
+use crate::replay::Replay;
 use crate::run_files::RunFiles;
 
 /// How often a merge that others overtake begins anew.
@@ -34,6 +36,10 @@ pub struct LakeLoad {
     files: Arc<RunFiles>,
     /// The part in the table of rejected rows.
     rejects: Option<Rejects>,
+    /// Rejected rows that came before the load had an id, when somebody asked where to.
+    spool: Option<Arc<Spool>>,
+    /// The rows that it takes from there.
+    replay: Option<Replay>,
     /// Files that a merge put into the table, and what became of its rows.
     merged: Mutex<(HashSet<String>, Option<Merged>)>,
     /// Manifests of the last rehearsal.
@@ -51,10 +57,17 @@ impl LakeLoad {
             plan,
             files: Arc::new(files),
             rejects: None,
+            spool: None,
+            replay: None,
             merged: Mutex::default(),
             rehearsed: Vec::new(),
             settled: false,
         }
+    }
+
+    /// Makes it the replay of rejected rows; `part`: what stays rejected.
+    pub(crate) fn replay(&mut self, part: Rejects, replay: Replay) {
+        (self.rejects, self.replay) = (Some(part), Some(replay));
     }
 
     fn try_commit(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Committed> {
@@ -104,6 +117,14 @@ impl LakeLoad {
 
     /// The commit of the rejected rows that goes with that of the load.
     fn ready_rejects(&mut self, request: &CommitRequest, branch: Option<&str>) -> Result<Option<CommitRequest>> {
+        if let (Some(replay), Some(part)) = (&self.replay, &self.rejects) {
+            if let Some(branch) = branch {
+                return Err(Error::Internal(format!("a replay of {} is to go to branch {branch}", self.target.table)));
+            }
+            let rest = replay.rest(request, part)?;
+            self.settle_folder(&part.files, &rest)?;
+            return Ok(Some(rest));
+        }
         if branch.is_some() {
             // They are those of the load that counts, which this one is not.
             if let Some(rejects) = self.rejects.take() {
@@ -123,11 +144,17 @@ impl LakeLoad {
         }
         let Some(rejects) = &self.rejects else { return Ok(None) };
         let rejected = rejects.request(request)?;
-        if !rejected.files.is_empty() {
-            let folder = &rejects.files.intent.data_folder;
-            self.core.store.settle(folder).map_err(Error::store("sync", folder))?;
-        }
+        self.settle_folder(&rejects.files, &rejected)?;
         Ok(Some(rejected))
+    }
+
+    /// The names of a commit's files are durable when this returns.
+    fn settle_folder(&self, files: &RunFiles, request: &CommitRequest) -> Result<()> {
+        if request.files.is_empty() {
+            return Ok(());
+        }
+        let folder = &files.intent.data_folder;
+        self.core.store.settle(folder).map_err(Error::store("sync", folder))
     }
 
     /// The request is about this run's files, and every row is accounted for. Its files and their names are durable when this returns.
@@ -155,11 +182,7 @@ impl LakeLoad {
             return Err(Error::Balance { table: table.clone(), detail });
         }
         self.files.record()?;
-        if !request.files.is_empty() {
-            let folder = &self.files.intent.data_folder;
-            self.core.store.settle(folder).map_err(Error::store("sync", folder))?;
-        }
-        Ok(())
+        self.settle_folder(&self.files, request)
     }
 
     fn action<'a>(&'a self, request: &'a CommitRequest, branch: Option<&'a str>) -> LoadAction<'a> {
@@ -167,6 +190,11 @@ impl LakeLoad {
     }
 
     fn land(&self, request: &CommitRequest, rejected: Option<&CommitRequest>, branch: Option<&str>) -> Ended {
+        if let (Some(replay), Some(part), Some(rest)) = (&self.replay, &self.rejects, rejected) {
+            let (coming, going) = (replay.coming(self.action(request, branch)), replay.going(part, rest));
+            let ids = [self.files.intent.snapshot_id, part.files.intent.snapshot_id];
+            return self.core.block_on(land(&self.core, &[&coming, &going], &request.run_id, &ids));
+        }
         if self.target.mode == WriteMode::Merge {
             return self.land_merge(request, rejected, branch);
         }
@@ -250,9 +278,10 @@ impl LakeLoad {
             WriteMode::Merge => Some(Merge::work(&self.core, &load, &self.files)?),
             _ => None,
         };
-        let action: Box<dyn Action> = match &merge {
-            Some(merge) => Box::new(MergeAction { load, merge, moved: AtomicBool::new(false) }),
-            None => Box::new(load),
+        let action: Box<dyn Action> = match (&merge, &self.replay) {
+            (Some(merge), _) => Box::new(MergeAction { load, merge, moved: AtomicBool::new(false) }),
+            (None, Some(replay)) => Box::new(replay.coming(load)),
+            (None, None) => Box::new(load),
         };
         let prepared = self.core.block_on(async {
             match rehearse(&self.core, action.as_ref(), &request.run_id, snapshot_id).await? {
@@ -299,9 +328,23 @@ impl Load for LakeLoad {
     fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
         let rejects = match &mut self.rejects {
             Some(rejects) => rejects,
-            none => none.insert(Rejects::begin(&self.core, &self.target, &self.files.intent.run_id)?),
+            none => {
+                let part = Rejects::begin(&self.core, &self.target, &self.files.intent.run_id)?;
+                none.insert(part.with_spooled(self.spool.as_ref()))
+            }
         };
         Ok(rejects.writer())
+    }
+
+    fn spool_rejects(&mut self) -> Option<Arc<dyn RejectWriter>> {
+        Some(Arc::clone(self.spool.get_or_insert_default()) as Arc<dyn RejectWriter>)
+    }
+
+    fn rejected(&self) -> Result<Box<dyn BatchSource>, Fault> {
+        let Some(replay) = &self.replay else {
+            return Err(Error::Internal(format!("a load of {} is no replay", self.target.table)).into());
+        };
+        Ok(Box::new(replay.batches(&self.core)?))
     }
 
     fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {

@@ -6,7 +6,7 @@ use iceberg::spec::{Operation, SnapshotRef, TableMetadata};
 use lakehost_pipeline::ports::WriteMode;
 
 use crate::catalog::TableState;
-use crate::commit::{LOADED_KEY, Removal, value};
+use crate::commit::{ACTION, LOADED_KEY, REPLAY, Removal, value};
 use crate::properties;
 
 /// A load that a table holds.
@@ -130,6 +130,22 @@ pub fn after(
     (set, unset)
 }
 
+/// The properties of loads whose rejected rows came to `main` behind these snapshots.
+fn replayed_since(metadata: &TableMetadata, ancestors: &HashSet<i64>) -> HashSet<String> {
+    let mut names = HashSet::new();
+    let mut next = metadata.current_snapshot();
+    while let Some(snapshot) = next.filter(|snapshot| !ancestors.contains(&snapshot.snapshot_id())) {
+        let summary = snapshot.summary();
+        if value(summary, ACTION) == Some(REPLAY)
+            && let Some(key) = value(summary, LOADED_KEY)
+        {
+            names.insert(format!("{}{key}", properties::LOADED));
+        }
+        next = snapshot.parent_snapshot_id().and_then(|parent| metadata.snapshot_by_id(parent));
+    }
+    names
+}
+
 /// The properties that a table must have for `main` to be at `target`: each window as the snapshots up to there loaded it.
 ///
 /// The second value are properties of loads that are not there.
@@ -169,6 +185,13 @@ pub fn as_of(metadata: &TableMetadata, target: &SnapshotRef) -> (HashMap<String,
                 .is_some_and(|(_, snapshot_id)| metadata.snapshot_by_id(snapshot_id).is_none());
         if !stays {
             gone.push(name.clone());
+        }
+    }
+    // Rows that were replayed since are rejected no more, and would be nowhere: their windows have to be loaded again.
+    for name in replayed_since(metadata, &ancestors) {
+        kept.remove(&name);
+        if metadata.properties().contains_key(&name) && !gone.contains(&name) {
+            gone.push(name);
         }
     }
     kept.retain(|name, value| metadata.properties().get(name) != Some(value));

@@ -13,7 +13,7 @@ use lakehost_columnar::{
 use crate::catalog::TableState;
 use crate::commit::Added;
 use crate::core::Core;
-use crate::data_file::sorted_data_file;
+use crate::data_file::data_file;
 use crate::error::{Error, Result};
 use crate::inspect::LiveFile;
 use crate::maintain::{Batches, Reader, failure};
@@ -73,7 +73,7 @@ pub fn without(
         .map(|file| {
             let (partition, order) = (live.file.partition().clone(), live.file.sort_order_id());
             // Rows that go leave the others in their order.
-            let file = sorted_data_file(file, schema, &live.spec, partition, order)?;
+            let file = data_file(file, schema, &live.spec, partition, order)?;
             Ok(Added { spec_id: Some(live.spec.spec_id()), ..Added::new(file) })
         })
         .collect()

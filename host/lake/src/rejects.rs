@@ -10,8 +10,6 @@ use lakehost_pipeline::contract::Contract;
 use lakehost_pipeline::ports::{CommitRequest, RejectWriter, TableName, Target, WriteMode};
 use lakehost_pipeline::{Fault, rejects};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
 use crate::catalog::{Base, TableState};
 use crate::commit::{Manifests, any};
@@ -19,6 +17,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::intent::Intent;
 use crate::plan::Plan;
+use crate::reject_spool::{Spool, properties};
 use crate::run_files::RunFiles;
 
 /// Names the table whose rejected rows a table holds.
@@ -72,9 +71,21 @@ impl Rejects {
         }
         let intent = Intent::new(core, &target, &plan, run_id);
         let files = Arc::new(RunFiles::new(Arc::clone(core), intent));
-        let writer =
-            Arc::new(Writer { files: Arc::clone(&files), schema: Arc::clone(&plan.schema), open: Mutex::default() });
+        let writer = Arc::new(Writer {
+            files: Arc::clone(&files),
+            schema: Arc::clone(&plan.schema),
+            open: Mutex::default(),
+            spooled: Mutex::default(),
+        });
         Ok(Self { target, plan, files, writer })
+    }
+
+    /// Rows that were spooled before the load had an id are part of it.
+    pub fn with_spooled(self, spool: Option<&Arc<Spool>>) -> Self {
+        if let Some(spool) = spool {
+            self.writer.lock_spooled().spool = Some(Arc::clone(spool));
+        }
+        self
     }
 
     pub fn writer(&self) -> Arc<dyn RejectWriter> {
@@ -83,12 +94,17 @@ impl Rejects {
 
     /// The commit of this part: that of the load, with the rejected rows as its rows. The file is complete when this returns.
     pub fn request(&self, main: &CommitRequest) -> Result<CommitRequest> {
-        let written = self.writer.finish()?;
+        self.request_of(main, Some(main.rows_rejected))
+    }
+
+    /// The same; `expected`: how many rows must have been written, if any were.
+    pub fn request_of(&self, main: &CommitRequest, expected: Option<u64>) -> Result<CommitRequest> {
+        let written = self.writer.finish(&main.load_id)?;
         let rows = written.as_ref().map_or(0, |file| file.rows);
-        if written.is_some() && rows != main.rows_rejected {
+        if let Some(expected) = expected.filter(|expected| written.is_some() && rows != *expected) {
             return Err(Error::Balance {
                 table: self.target.table.clone(),
-                detail: format!("{rows} rejected rows were kept, {} were counted", main.rows_rejected),
+                detail: format!("{rows} rejected rows were kept, {expected} were counted"),
             });
         }
         self.files.record()?;
@@ -146,6 +162,14 @@ struct Writer {
     /// The table's columns with field ids.
     schema: SchemaRef,
     open: Mutex<Option<Open>>,
+    /// Rows that came before the load had an id.
+    spooled: Mutex<Spooled>,
+}
+
+#[derive(Default)]
+struct Spooled {
+    spool: Option<Arc<Spool>>,
+    file: Option<WrittenFile>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -199,20 +223,26 @@ impl Writer {
     fn begin(&self) -> Result<Open> {
         let (location, sink) = self.files.create().map_err(Error::store("write", &self.files.intent.data_folder))?;
         let sink = Shared(Arc::new(Mutex::new(Bytes { sink: Some(sink), written: 0, error: None })));
-        let options = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            // No two rows are the same, and a dictionary of them would be thrown away.
-            .set_column_dictionary_enabled(rejects::ROW.into(), false)
-            .set_column_dictionary_enabled(rejects::SOURCE_ROW.into(), false)
-            .set_created_by(concat!("lakehost ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
+        let options = properties().build();
         let writer = ArrowWriter::try_new(sink.clone(), Arc::clone(&self.schema), Some(options))
             .map_err(|error| sink.failed(&location, error))?;
         Ok(Open { location, sink, state: State::Writing(Box::new(writer)) })
     }
 
+    fn lock_spooled(&self) -> std::sync::MutexGuard<'_, Spooled> {
+        self.spooled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends the file; the same answer when asked again. `None`: there were no rows.
-    fn finish(&self) -> Result<Option<WrittenFile>> {
+    fn finish(&self, load_id: &str) -> Result<Option<WrittenFile>> {
+        let mut spooled = self.lock_spooled();
+        if let Some(spool) = spooled.spool.take() {
+            spooled.file = spool.finish(&self.schema, load_id, self.files.as_ref())?;
+        }
+        if spooled.file.is_some() {
+            return Ok(spooled.file.clone());
+        }
+        drop(spooled);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = &mut *open else { return Ok(None) };
         match std::mem::replace(&mut open.state, State::Broken) {

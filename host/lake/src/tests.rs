@@ -17,6 +17,7 @@ mod races;
 mod readers;
 mod refs;
 mod rejects;
+mod replay;
 mod reshape;
 mod rest;
 mod s3_faults;
@@ -44,6 +45,7 @@ mod on_postgres {
     mod races;
     mod refs;
     mod rejects;
+    mod replay;
     mod reshape;
     mod source_state;
 }
@@ -67,6 +69,7 @@ mod on_rest {
     mod races;
     mod refs;
     mod rejects;
+    mod replay;
     mod reshape;
     mod source_state;
 }
@@ -86,5 +89,6 @@ mod on_s3 {
     mod races;
     mod refs;
     mod rejects;
+    mod replay;
     mod source_state;
 }

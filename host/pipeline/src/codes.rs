@@ -42,6 +42,7 @@ codes! {
     DATA_CONTRACT = "LH0405", "a column changed and the contract forbids it";
     DATA_CHECK = "LH0406", "a check failed; nothing was published";
     DATA_KEY = "LH0407", "a merge has no usable key";
+    DATA_DIFFERENT = "LH0408", "a load made again came to other rows";
     STORE_IO = "LH0501", "the warehouse cannot be read or written";
     STORE_MISSING = "LH0502", "a file of the table is missing or damaged";
     STORE_ACCESS = "LH0503", "the object store refuses access";

@@ -42,6 +42,12 @@ pub enum Error {
     SortColumn { table: String, column: String, detail: String },
     #[error("`{setting}` is for merges, and this load writes by {mode}")]
     KeyUnused { setting: &'static str, mode: &'static str },
+    #[error(
+        "the type of column {column} cannot be told from the rejected rows of {table}, and the contract is {contract}"
+    )]
+    ReplayColumn { table: String, column: String, contract: OnDrift },
+    #[error("rejected rows of {table}, which is merged by key, cannot be replayed")]
+    ReplayMerge { table: String },
     #[error("{rows} rejected rows of {table} are more than memory holds")]
     RejectsTooLarge { table: String, rows: u64, limit_bytes: usize },
     #[error("the name {table}{} is too long for a table", crate::rejects::SUFFIX)]
@@ -65,7 +71,8 @@ impl Diagnostic for Error {
             Self::TooManyRejected { .. } => codes::DATA_REJECTED,
             Self::CheckColumn { .. } => codes::CONFIG_FILE,
             Self::ChecksFailed { .. } => codes::DATA_CHECK,
-            Self::Drift { .. } => codes::DATA_CONTRACT,
+            Self::Drift { .. } | Self::ReplayColumn { .. } => codes::DATA_CONTRACT,
+            Self::ReplayMerge { .. } => codes::USAGE,
             Self::RejectsTooLarge { .. } => codes::MACHINE_MEMORY,
             Self::MergeKey { .. } => codes::DATA_KEY,
             Self::RejectsName { .. } | Self::KeyUnused { .. } | Self::SortColumn { .. } => codes::USAGE,
@@ -131,6 +138,11 @@ impl Diagnostic for Error {
             ),
             Self::SortColumn { .. } => Some("name others with `--sort-by` or `sort_by`".to_owned()),
             Self::KeyUnused { .. } => Some("take it out, or write by merge".to_owned()),
+            Self::ReplayColumn { column, .. } => Some(format!(
+                "run a window with `schema = \"evolve\"` first, which adds the column as the source has it; \
+                 `columns.{column}.schema = \"discard_value\"` leaves its values out"
+            )),
+            Self::ReplayMerge { .. } => Some("`lakehost run … --force` loads the window again, through the present cleaners".to_owned()),
             Self::RejectsTooLarge { .. } => Some(
                 "give more with `--memory 2GiB`, refuse such windows with `max_rejected`, or keep no rejected rows with `quarantine = false`"
                     .to_owned(),

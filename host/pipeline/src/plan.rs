@@ -61,4 +61,6 @@ pub struct Plan {
     pub source_identity: String,
     /// sha256 of the effective configuration of everything, recorded in the snapshot.
     pub config_sha256: String,
+    /// What a later run needs to do the same again, as JSON without secrets; recorded in the snapshot where it fits.
+    pub config: String,
 }

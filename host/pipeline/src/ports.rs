@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{FieldRef, Schema, SchemaRef};
-use lakehost_columnar::{PartitionField, Rows, SinkFactory, SortKey, WrittenFile};
+use lakehost_columnar::{BatchSource, PartitionField, Rows, SinkFactory, SortKey, WrittenFile};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{Check, CheckOutcome};
@@ -288,6 +288,8 @@ pub struct CommitRequest {
     pub objects: Vec<SourceObject>,
     pub plugins: Vec<PluginId>,
     pub config_sha256: String,
+    /// See [`Plan::config`](crate::Plan::config).
+    pub config: String,
     pub rows_read: u64,
     pub rows_written: u64,
     pub rows_rejected: u64,
@@ -375,6 +377,13 @@ pub trait Lake: Send + Sync {
     }
     /// Starts a load: checks owner, schema and partition against the table, or lays out a new one. Nothing is visible before `commit`.
     fn begin(&self, target: &Target, run_id: &str) -> Result<Box<dyn Load>, Fault>;
+    /// Starts a load whose source are the window's rejected rows ([`Load::rejected`]). Its commit adds rows to the window, takes nothing away,
+    /// leaves what the table says of its loads, and puts what went to [`Load::rejects`] in the place of all rejected rows of the window, in one.
+    /// `None`: there are no rejected rows.
+    fn begin_replay(&self, target: &Target, run_id: &str) -> Result<Option<Box<dyn Load>>, Fault> {
+        let _ = run_id;
+        Err(unable(format!("this lake cannot replay the rejected rows of {}", target.table)))
+    }
 }
 
 /// One load in progress.
@@ -397,6 +406,15 @@ pub trait Load: Send {
     /// Where this load's rejected rows go: the table beside it, made on first use, published together with it.
     fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
         Err(unable("this lake keeps no rejected rows".to_owned()))
+    }
+    /// Where rejected rows go that are more than memory holds, before the load has an id: their load id is filled in at the commit. They count once
+    /// [`Load::rejects`] is called. `None`: this lake has no such place.
+    fn spool_rejects(&mut self) -> Option<Arc<dyn RejectWriter>> {
+        None
+    }
+    /// All rejected rows of the window of a replay, whatever load they are of, in the same order each time.
+    fn rejected(&self) -> Result<Box<dyn BatchSource>, Fault> {
+        Err(unable("this load is no replay".to_owned()))
     }
     /// Writes the snapshot without publishing it, for checks to read. May be called again with the same files.
     fn prepare(&mut self, request: &CommitRequest) -> Result<Staged, Fault> {

@@ -96,6 +96,22 @@ fn too_many_rejected_rows_stop_everything_before_it_is_written() {
 }
 
 #[test]
+fn more_rejected_rows_than_memory_holds_are_spooled_without_their_load() {
+    let mut world = sieved();
+    world.plan.memory_bytes = 16;
+    world.lake.spools = true;
+    let report = world.check("loaded", 1);
+    assert_eq!(report.windows[0].rows_rejected["third"], 3);
+    let batches = world.lake.rejected.lock().unwrap().clone();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    for batch in &batches {
+        assert_eq!(arrow_array::Array::null_count(&batch["load_id"]), batch.num_rows(), "nobody knows it yet");
+        assert_eq!(batch["rule"].as_string::<i32>().value(0), "third");
+        assert_eq!(batch["run_id"].as_string::<i32>().value(0), "run");
+    }
+}
+
+#[test]
 fn more_rejected_rows_than_memory_holds_are_said_so() {
     let mut world = sieved();
     world.plan.memory_bytes = 16;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow_schema::{FieldRef, Schema, SchemaRef};
-use lakehost_columnar::{
-    OutputSchema, Path, RejectSink, RowStep, Rows, Stage, Transcoder, WriteOptions, WrittenFile, as_is_plan,
-};
+use lakehost_columnar::{OutputSchema, Path, RowStep, Rows, Stage, Transcoder, WriteOptions, WrittenFile, as_is_plan};
 
 use crate::chain::Chain;
 use crate::diagnostic::Fault;
@@ -14,8 +12,15 @@ use crate::error::{Error, from_columns};
 use crate::layout;
 use crate::merge_key::MergeKey;
 use crate::ports::{Load, SourceObject, Split};
-use crate::quarantine::Quarantine;
+use crate::quarantine::{self, Keeper, Quarantine, RejectRule};
 use crate::run::{OneWindow, Ports};
+
+/// What happens to rows on their way.
+pub(crate) struct Steps<'a> {
+    pub chain: &'a Chain,
+    /// Of a merge; of any other load it names no column.
+    pub key: &'a MergeKey,
+}
 
 /// What the splits of a window came to.
 #[derive(Default)]
@@ -40,26 +45,34 @@ impl OneWindow<'_> {
         &self,
         ports: &mut Ports<'_>,
         splits: &[Split],
-        chain: &Chain,
-        key: &MergeKey,
+        steps: &Steps<'_>,
         load: &mut dyn Load,
     ) -> Result<Tally, Fault> {
         // A quarter of the budget: half is the transcoder's, the rest the components'.
         let limit_bytes = usize::try_from(self.plan.memory_bytes / 4).unwrap_or(usize::MAX);
-        let quarantine = self.plan.quarantine.then(|| Quarantine::new(limit_bytes));
-        let mut tally = Tally { quarantine, ..Tally::default() };
+        let mut quarantine = self.plan.quarantine.then(|| {
+            let about = quarantine::Load {
+                table: self.table.clone(),
+                window: self.window.cloned(),
+                granularity: ports.source.spec().granularity,
+                run_id: self.plan.run_id.clone(),
+            };
+            Quarantine::new(limit_bytes, load.spool_rejects(), about)
+        });
+        let mut tally = Tally::default();
         for split in splits {
             if ports.meter.cancelled() {
                 return Err(Error::Interrupted.into());
             }
             let add_split = |fault: Fault| fault.with("split", &split.id);
             let rows = ports.source.open(split).map_err(add_split)?;
-            self.read_split(ports, rows, chain, key, load, &mut tally).map_err(add_split)?;
+            self.read_split(ports, rows, steps, load, &mut tally, quarantine.as_mut()).map_err(add_split)?;
             let mark = ports.meter.enter(Stage::Download);
             let objects = ports.source.objects(split);
             ports.meter.leave(Stage::Download, mark);
             tally.objects.extend(objects.map_err(add_split)?);
         }
+        tally.quarantine = quarantine;
         Ok(tally)
     }
 
@@ -67,18 +80,44 @@ impl OneWindow<'_> {
         &self,
         ports: &Ports<'_>,
         rows: Rows,
-        chain: &Chain,
-        key: &MergeKey,
+        steps: &Steps<'_>,
         load: &mut dyn Load,
         tally: &mut Tally,
+        quarantine: Option<&mut Quarantine>,
     ) -> Result<(), Fault> {
-        let source = ports.source.plugin().to_string();
-        let (name, found): (String, SchemaRef) = match &rows {
-            Rows::Scan(scan) => (scan.file().bytes().name().to_owned(), scan.schema().clone()),
-            Rows::Batches(batches) => (source.clone(), batches.schema()),
+        let name = match &rows {
+            Rows::Scan(scan) => scan.file().bytes().name().to_owned(),
+            Rows::Batches(_) => ports.source.plugin().to_string(),
         };
-        let mut settled = self.settle(&name, &found, chain.writes(), load, tally)?;
-        if self.plan.quarantine && key.may_be_null(&rows) {
+        let Some(quarantine) = quarantine else {
+            return self.read_rows(ports, rows, &name, steps, load, tally, None).map(|_| ());
+        };
+        let shelf = quarantine.shelf(&name);
+        let rules = self.read_rows(ports, rows, &name, steps, load, tally, Some(&shelf))?;
+        quarantine.close(&name, rules);
+        Ok(())
+    }
+
+    /// Takes rows into data files of the load; `file`: where they are from. Answers what each reject code means that came up.
+    #[expect(clippy::too_many_arguments, reason = "what a split is read with, each its own thing")]
+    pub(crate) fn read_rows(
+        &self,
+        ports: &Ports<'_>,
+        rows: Rows,
+        file: &str,
+        steps: &Steps<'_>,
+        load: &mut dyn Load,
+        tally: &mut Tally,
+        keeper: Option<&dyn Keeper>,
+    ) -> Result<Vec<(u16, RejectRule)>, Fault> {
+        let source = ports.source.plugin().to_string();
+        let found: SchemaRef = match &rows {
+            Rows::Scan(scan) => scan.schema().clone(),
+            Rows::Batches(batches) => batches.schema(),
+        };
+        let Steps { chain, key } = steps;
+        let mut settled = self.settle(file, &found, chain.writes(), load, tally)?;
+        if keeper.is_some() && key.may_be_null(&rows) {
             let comes = |column: &&String| {
                 let of_cleaner = chain.writes().iter().any(|field| field.name() == *column);
                 of_cleaner || found.field_with_name(column).is_ok()
@@ -87,7 +126,7 @@ impl OneWindow<'_> {
         }
         let granularity = ports.source.spec().granularity;
         let now_micros = ports.meter.now_ms() * 1_000;
-        let metadata = self.plan.metadata_columns.then_some((now_micros, name.as_str()));
+        let metadata = self.plan.metadata_columns.then_some((now_micros, file));
         let output = OutputSchema {
             schema: load.schema().clone(),
             constants: layout::constants(self.window, granularity, metadata),
@@ -99,16 +138,13 @@ impl OneWindow<'_> {
             && self.plan.sort.is_empty()
             && let Ok(as_is) = as_is_plan(scan, &output)
         {
-            let file =
+            let written =
                 as_is.write(sinks.as_ref(), self.plan.verify, self.plan.threads, ports.meter).map_err(from_columns)?;
             tally.rows_read += scan.file().rows();
-            tally.rows_written += file.rows;
-            tally.files.push(file);
+            tally.rows_written += written.rows;
+            tally.files.push(written);
             tally.paths.push("as-is");
-            if let Some(quarantine) = &mut tally.quarantine {
-                quarantine.close(&name, &source, std::iter::empty(), &Guarded::new(chain, &settled));
-            }
-            return Ok(());
+            return Ok(Vec::new());
         }
         let options = WriteOptions {
             partition: load.partition().to_vec(),
@@ -118,7 +154,8 @@ impl OneWindow<'_> {
             ..WriteOptions::default()
         };
         let step = Guarded::new(chain, &settled);
-        let shelf = tally.quarantine.as_ref().map(Quarantine::shelf);
+        let rule_of = |code: u16| RejectRule::of(code, &source, &step);
+        let sink = keeper.map(|keeper| keeper.sink(&rule_of));
         let transcoder = Transcoder {
             output: &output,
             options: &options,
@@ -126,7 +163,7 @@ impl OneWindow<'_> {
             sinks: sinks.as_ref(),
             observer: ports.meter,
             path: if self.plan.reference_path { Path::Arrow } else { Path::Auto },
-            rejects: shelf.as_ref().map(|shelf| shelf as &dyn RejectSink),
+            rejects: sink.as_deref(),
         };
         let outcome = transcoder.run(rows).map_err(from_columns)?;
         tally.rows_read += outcome.rows_read;
@@ -134,15 +171,14 @@ impl OneWindow<'_> {
         for (code, rows) in &outcome.rejected {
             *tally.rejected.entry(step.rule_name(*code)).or_default() += rows;
         }
-        if let Some(quarantine) = &mut tally.quarantine {
-            quarantine.close(&name, &source, outcome.rejected.keys().copied(), &step);
-        }
+        let rules = outcome.rejected.keys().map(|code| (*code, rule_of(*code))).collect();
+        drop(sink);
         for (column, values) in step.into_discarded() {
             *tally.discarded.entry(column).or_default() += values;
         }
         tally.files.extend(outcome.files);
         tally.paths.push(if outcome.page_path_columns > 0 { "pages" } else { "arrow" });
-        Ok(())
+        Ok(rules)
     }
 
     /// Holds a split's columns against the contract, and lets the table take what it may.

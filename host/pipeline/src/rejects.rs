@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type, Int64Type, UInt64Type};
+use arrow_array::types::{Float32Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{Array, RecordBatch, StringArray, StructArray};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::layout::WINDOW_COLUMN;
 use crate::ports::TableName;
-use crate::window::Granularity;
+use crate::window::{Granularity, civil_from_days};
 
 /// What the name of a table of rejected rows ends with.
 pub const SUFFIX: &str = "__rejected";
@@ -119,6 +119,14 @@ impl EncoderFactory for Exact {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
             DataType::Int64 => Box::new(Quoted(array.as_primitive::<Int64Type>().values())),
             DataType::UInt64 => Box::new(Quoted(array.as_primitive::<UInt64Type>().values())),
+            DataType::Timestamp(TimeUnit::Microsecond, None) => {
+                let times = array.as_primitive::<TimestampMicrosecondType>();
+                // What stands below a null is no time.
+                if !times.iter().flatten().all(|micros| FOUR_DIGITS.contains(&micros)) {
+                    return Ok(None);
+                }
+                Box::new(Times(times.values()))
+            }
             DataType::Float32 => Box::new(Float(array.as_primitive::<Float32Type>().values())),
             DataType::Float64 => Box::new(Float(array.as_primitive::<Float64Type>().values())),
             DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
@@ -138,6 +146,40 @@ impl<T: std::fmt::Display> Encoder for Quoted<'_, T> {
         use std::io::Write;
         // Writing to a vector cannot fail.
         let _ = write!(out, "\"{}\"", self.0[row]);
+    }
+}
+
+/// The microseconds of the years 0 to 9999.
+const FOUR_DIGITS: std::ops::Range<i64> = -62_167_219_200_000_000..253_402_300_800_000_000;
+
+/// Times without a zone, as the library writes them, at a quarter of the cost.
+struct Times<'a>(&'a [i64]);
+
+impl Encoder for Times<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let (seconds, micros) = (self.0[row].div_euclid(1_000_000), self.0[row].rem_euclid(1_000_000));
+        let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
+        let of_day = seconds.rem_euclid(86_400);
+        out.push(b'"');
+        digits(out, year, 4);
+        for (mark, part) in
+            [(b'-', month), (b'-', day), (b'T', of_day / 3_600), (b':', of_day / 60 % 60), (b':', of_day % 60)]
+        {
+            out.push(mark);
+            digits(out, part, 2);
+        }
+        if micros != 0 {
+            out.push(b'.');
+            if micros % 1_000 == 0 { digits(out, micros / 1_000, 3) } else { digits(out, micros, 6) }
+        }
+        out.push(b'"');
+    }
+}
+
+/// The last `count` digits of a number.
+fn digits(out: &mut Vec<u8>, number: i64, count: u32) {
+    for place in (0..count).rev() {
+        out.push(b'0' + u8::try_from(number / 10_i64.pow(place) % 10).unwrap_or(0));
     }
 }
 

@@ -17,8 +17,7 @@ use crate::ports::{
     TableName, Target, WriteMode,
 };
 use crate::progress::Start;
-use crate::quarantine;
-use crate::read::Tally;
+use crate::read::{Steps, Tally};
 use crate::rejects;
 use crate::report::{ErrorReport, Meter, RunReport, Status, WindowReport};
 use crate::window::{Granularity, Window};
@@ -37,7 +36,16 @@ pub struct Ports<'a> {
 ///
 /// # Errors
 /// Only what makes all windows pointless: a source that cannot say what it reads (LH0104, LH02xx).
-pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
+pub fn run(plan: &Plan, ports: Ports<'_>) -> Result<RunReport, Fault> {
+    each_window(plan, ports, |one, ports, report| one.load(ports, report))
+}
+
+/// Does `work` for every window of a plan, one after the other.
+pub(crate) fn each_window(
+    plan: &Plan,
+    mut ports: Ports<'_>,
+    work: impl Fn(&OneWindow<'_>, &mut Ports<'_>, &mut WindowReport) -> Result<(), Fault>,
+) -> Result<RunReport, Fault> {
     let mut datasets = ports.source.discover()?;
     if datasets.len() != 1 {
         return Err(Error::DatasetCount { found: datasets.len() }.into());
@@ -57,7 +65,7 @@ pub fn run(plan: &Plan, mut ports: Ports<'_>) -> Result<RunReport, Fault> {
         ports.meter.window_begins(label.as_deref().unwrap_or("all"));
         let mut report = WindowReport::new(label, Status::Skipped);
         let one = OneWindow { plan, dataset: &dataset, table: &table, window: window.as_ref() };
-        if let Err(fault) = one.load(&mut ports, &mut report) {
+        if let Err(fault) = work(&one, &mut ports, &mut report) {
             let fault = fault.with("window", window.as_ref().map_or("all", Window::label)).with("table", &table);
             let not_published = fault.code() == codes::SOURCE_NOT_PUBLISHED;
             // What was written is gone again, or nobody knows.
@@ -115,7 +123,8 @@ impl OneWindow<'_> {
             return Ok(());
         }
         let chain = Chain::bind(ports.cleaners, &self.dataset.schema, self.window)?;
-        let target = self.target(ports, &chain, &key, granularity)?;
+        let steps = Steps { chain: &chain, key: &key };
+        let target = self.target(ports, &steps, granularity)?;
         if self.plan.dry_run {
             report.note = Some(describe(&splits, &target));
             return Ok(());
@@ -124,7 +133,7 @@ impl OneWindow<'_> {
         let read = checks::check_columns(&self.plan.checks, self.table, load.schema())
             .and_then(|()| layout::check_sort(&self.plan.sort, self.table, load.schema()))
             .map_err(Fault::from)
-            .and_then(|()| self.read_splits(ports, &splits, &chain, &key, load.as_mut()));
+            .and_then(|()| self.read_splits(ports, &splits, &steps, load.as_mut()));
         let read = read.and_then(|tally| Ok((start.progress(ports, self.dataset, self.window)?, tally)));
         let (progress, mut tally) = match read {
             Ok(read) => read,
@@ -146,7 +155,7 @@ impl OneWindow<'_> {
         let kept = self
             .check(&tally, start.moves_on(progress.as_ref()))
             .map_err(Fault::from)
-            .and_then(|()| self.keep_rejected(load.as_mut(), &mut tally, &load_id, granularity));
+            .and_then(|()| self.keep_rejected(load.as_mut(), &mut tally, &load_id));
         if let Err(fault) = kept {
             load.abandon();
             return Err(fault);
@@ -178,21 +187,13 @@ impl OneWindow<'_> {
     }
 
     /// Hands the rejected rows to the table beside the window's own.
-    fn keep_rejected(
-        &self,
-        load: &mut dyn Load,
-        tally: &mut Tally,
-        load_id: &str,
-        granularity: Granularity,
-    ) -> Result<(), Fault> {
+    fn keep_rejected(&self, load: &mut dyn Load, tally: &mut Tally, load_id: &str) -> Result<(), Fault> {
         let Some(rows) = tally.quarantine.take() else { return Ok(()) };
         let expected: u64 = tally.rejected.values().sum();
         if expected == 0 {
             return Ok(());
         }
-        let (table, window, run_id) = (self.table, self.window, self.plan.run_id.as_str());
-        let common = quarantine::Load { table, window, granularity, load_id, run_id };
-        rows.write(load.rejects()?.as_ref(), &common, expected)
+        rows.write(load.rejects()?.as_ref(), load_id, expected)
     }
 
     /// Publishes the window when its checks pass; else keeps it on a branch where people can look at it.
@@ -206,30 +207,14 @@ impl OneWindow<'_> {
         if self.plan.checks.is_empty() {
             return load.commit(request);
         }
-        let looked = match ports.checks {
-            Some(checker) => {
-                load.prepare(&request).and_then(|staged| checker.check(&staged, self.window, &self.plan.checks))
-            }
-            None => Err(Error::LakeUnable { detail: "there is nobody to look at the checks".to_owned() }.into()),
-        };
-        let outcomes = match looked {
-            Ok(outcomes) => outcomes,
+        let stopping = match self.examine(ports, load.as_mut(), &mut request, report) {
+            Ok(stopping) => stopping,
             Err(fault) => {
                 load.abandon();
                 return Err(fault);
             }
         };
-        report.checks.clone_from(&outcomes);
-        request.checks.clone_from(&outcomes);
-        let stopping: Vec<String> =
-            outcomes.iter().filter(|outcome| outcome.stops()).map(ToString::to_string).collect();
         if stopping.is_empty() {
-            let warned: Vec<String> =
-                outcomes.iter().filter(|outcome| !outcome.passed()).map(ToString::to_string).collect();
-            if !warned.is_empty() {
-                let said = report.note.take().into_iter();
-                report.note = Some(said.chain(warned).collect::<Vec<_>>().join("; "));
-            }
             return load.commit(request);
         }
         let branch = self.branch();
@@ -242,11 +227,38 @@ impl OneWindow<'_> {
         Err(Error::ChecksFailed {
             table: self.table.to_string(),
             failed: stopping.len(),
-            checks: outcomes.len(),
+            checks: report.checks.len(),
             details: stopping.join("; "),
             branch: kept.is_ok().then_some(branch),
         }
         .into())
+    }
+
+    /// Makes the checks on the staged rows. Answers those that stop the window; what only warns becomes part of the note.
+    pub(crate) fn examine(
+        &self,
+        ports: &Ports<'_>,
+        load: &mut dyn Load,
+        request: &mut CommitRequest,
+        report: &mut WindowReport,
+    ) -> Result<Vec<String>, Fault> {
+        if self.plan.checks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(checker) = ports.checks else {
+            return Err(Error::LakeUnable { detail: "there is nobody to look at the checks".to_owned() }.into());
+        };
+        let outcomes = checker.check(&load.prepare(request)?, self.window, &self.plan.checks)?;
+        report.checks.clone_from(&outcomes);
+        request.checks.clone_from(&outcomes);
+        let stopping: Vec<String> =
+            outcomes.iter().filter(|outcome| outcome.stops()).map(ToString::to_string).collect();
+        let warned = outcomes.iter().filter(|outcome| !outcome.passed()).map(ToString::to_string);
+        if stopping.is_empty() {
+            let said: Vec<String> = report.note.take().into_iter().chain(warned).collect();
+            report.note = (!said.is_empty()).then(|| said.join("; "));
+        }
+        Ok(stopping)
     }
 
     /// Where a window stays whose checks failed.
@@ -270,11 +282,11 @@ impl OneWindow<'_> {
     }
 
     /// Source and data set.
-    fn owner(&self, ports: &Ports<'_>) -> String {
+    pub(crate) fn owner(&self, ports: &Ports<'_>) -> String {
         format!("{}/{}", ports.source.plugin().name, self.dataset.name)
     }
 
-    fn mode(&self, granularity: Granularity) -> WriteMode {
+    pub(crate) fn mode(&self, granularity: Granularity) -> WriteMode {
         let default = if granularity == Granularity::None { WriteMode::FullRefresh } else { WriteMode::ReplaceWindow };
         self.plan.mode.unwrap_or(default)
     }
@@ -284,14 +296,14 @@ impl OneWindow<'_> {
         MergeKey::of(&plan.key, plan.order_by.as_deref(), self.dataset, self.table, mode)
     }
 
-    fn target(
+    pub(crate) fn target(
         &self,
         ports: &Ports<'_>,
-        chain: &Chain,
-        key: &MergeKey,
+        steps: &Steps<'_>,
         granularity: Granularity,
     ) -> Result<Target, Fault> {
         use lakehost_columnar::RowStep;
+        let Steps { chain, key } = steps;
         let written: &[FieldRef] = chain.writes();
         if self.plan.quarantine && rejects::table_of(self.table).is_err() {
             return Err(Error::RejectsName { table: self.table.to_string() }.into());
@@ -326,13 +338,20 @@ impl OneWindow<'_> {
         })
     }
 
-    fn check(&self, tally: &Tally, moves_on: bool) -> Result<(), Error> {
+    /// Every row is accounted for.
+    pub(crate) fn balance(&self, tally: &Tally) -> Result<(), Error> {
         let rows_rejected: u64 = tally.rejected.values().sum();
         let in_files: u64 = tally.files.iter().map(|file| file.rows).sum();
         if tally.rows_read != tally.rows_written + rows_rejected || in_files != tally.rows_written {
             let rows_written = in_files.min(tally.rows_written);
             return Err(Error::Balance { rows_read: tally.rows_read, rows_written, rows_rejected });
         }
+        Ok(())
+    }
+
+    fn check(&self, tally: &Tally, moves_on: bool) -> Result<(), Error> {
+        self.balance(tally)?;
+        let rows_rejected: u64 = tally.rejected.values().sum();
         if tally.rows_written == 0 && !self.plan.allow_empty && !moves_on {
             return Err(Error::Empty {
                 table: self.table.to_string(),
@@ -350,7 +369,13 @@ impl OneWindow<'_> {
         }
     }
 
-    fn request(&self, ports: &Ports<'_>, load_id: String, tally: Tally, progress: Option<Progress>) -> CommitRequest {
+    pub(crate) fn request(
+        &self,
+        ports: &Ports<'_>,
+        load_id: String,
+        tally: Tally,
+        progress: Option<Progress>,
+    ) -> CommitRequest {
         let mut plugins = vec![ports.source.plugin().clone()];
         plugins.extend(ports.cleaners.iter().map(|cleaner| cleaner.plugin().clone()));
         CommitRequest {
@@ -360,6 +385,7 @@ impl OneWindow<'_> {
             objects: tally.objects,
             plugins,
             config_sha256: self.plan.config_sha256.clone(),
+            config: self.plan.config.clone(),
             rows_read: tally.rows_read,
             rows_written: tally.rows_written,
             rows_rejected: tally.rejected.values().sum(),

@@ -112,6 +112,8 @@ struct MemoryLake {
     abandoned: Arc<Mutex<u32>>,
     /// Rows of the table of rejected rows, published or not.
     rejected: Arc<Mutex<Vec<RecordBatch>>>,
+    /// Rows that are too many for memory have a place.
+    spools: bool,
     /// Branch → load id.
     branches: Arc<Mutex<BTreeMap<String, String>>>,
     /// What the commits recorded of checks.
@@ -207,6 +209,9 @@ impl Load for MemoryLoad {
         }
         self.schema = Arc::new(Schema::new(fields));
         Ok(())
+    }
+    fn spool_rejects(&mut self) -> Option<Arc<dyn RejectWriter>> {
+        self.lake.spools.then(|| Arc::new(MemoryRejects(self.lake.clone())) as Arc<dyn RejectWriter>)
     }
     fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {
         Ok(Arc::new(MemoryRejects(self.lake.clone())))
@@ -305,6 +310,7 @@ fn world(windows: &str) -> World {
             reference_path: false,
             source_identity: "{}".to_owned(),
             config_sha256: String::new(),
+            config: String::new(),
         },
     }
 }

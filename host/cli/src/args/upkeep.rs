@@ -18,6 +18,8 @@ pub enum UpkeepCommand {
     Diff(DiffArguments),
     /// Where the rows of a snapshot came from: objects, plugins, run
     Provenance(ProvenanceArguments),
+    /// Make a snapshot's load again from its recorded inputs, aside, and compare the rows; exit 5 when they differ
+    Reproduce(Box<ReproduceArguments>),
     /// Put small files together; the rows stay the same
     Compact(CompactArguments),
     /// Forget old snapshots and delete what only they had; branches and tags stay
@@ -37,6 +39,7 @@ impl UpkeepCommand {
             Self::Refs(arguments) | Self::History(arguments) | Self::RewriteManifests(arguments) => arguments.format,
             Self::Diff(arguments) => arguments.format,
             Self::Provenance(arguments) => arguments.format,
+            Self::Reproduce(arguments) => arguments.format,
             Self::Compact(arguments) => arguments.format,
             Self::Expire(arguments) => arguments.format,
             Self::Orphans(arguments) => arguments.format,
@@ -109,6 +112,40 @@ pub struct ProvenanceArguments {
     /// A snapshot id, a time, a branch or tag
     #[arg(value_name = "SNAPSHOT")]
     pub snapshot: String,
+    /// Read the rows that it added and say what they come to: the same number for the same rows
+    #[arg(long)]
+    pub content_hash: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct ReproduceArguments {
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// A snapshot id, a time, a branch or tag
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+    /// The source component, when it is neither in this binary nor in the snapshot's pipeline
+    #[arg(long, value_name = "FILE")]
+    pub plugin: Option<String>,
+    /// A row cleaner, likewise; repeat for several
+    #[arg(long, value_name = "FILE")]
+    pub cleaner: Vec<String>,
+    /// A setting of the source that the snapshot does not record, such as a secret
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub config: Vec<String>,
+    /// A setting of a cleaner, likewise; of several, NAME.KEY=VALUE says whose
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub cleaner_config: Vec<String>,
+    /// Let the source reach URLs that begin with this, as far as it asks for them
+    #[arg(long, value_name = "URL-PREFIX")]
+    pub allow: Vec<String>,
+    /// Memory for the whole load [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
     #[command(flatten)]

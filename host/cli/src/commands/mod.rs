@@ -6,8 +6,11 @@ pub mod explain;
 pub mod init;
 pub mod maintenance;
 pub mod plugin;
+pub mod provenance;
 pub mod query;
 pub mod rejects;
+pub mod rejects_replay;
+pub mod reproduce;
 pub mod resolve;
 pub mod run;
 pub mod runs;
@@ -43,6 +46,7 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Table(TableCommand::Change(command)) => table_change::run(command),
         Command::Rejects(RejectsCommand::List(arguments)) => rejects::list(arguments),
         Command::Rejects(RejectsCommand::Show(arguments)) => rejects::show(arguments),
+        Command::Rejects(RejectsCommand::Replay(arguments)) => rejects_replay::run(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),
@@ -58,7 +62,8 @@ fn upkeep(command: &UpkeepCommand) -> Result<u8, Fault> {
         UpkeepCommand::Refs(arguments) => table_files::refs(arguments),
         UpkeepCommand::History(arguments) => table_files::history(arguments),
         UpkeepCommand::Diff(arguments) => table_diff::diff(arguments),
-        UpkeepCommand::Provenance(arguments) => table_diff::provenance(arguments),
+        UpkeepCommand::Provenance(arguments) => provenance::run(arguments),
+        UpkeepCommand::Reproduce(arguments) => reproduce::run(arguments),
         UpkeepCommand::Compact(arguments) => maintenance::compact(arguments),
         UpkeepCommand::Expire(arguments) => maintenance::expire(arguments),
         UpkeepCommand::Orphans(arguments) => maintenance::orphans(arguments),

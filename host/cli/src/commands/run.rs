@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lakehost_pipeline::ports::{Checker, Cleaner, Lake, Source, WriteMode};
 use lakehost_pipeline::{Diagnostic as _, Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
-use lakehost_wasm::{Plugin, WasmSource};
+use lakehost_wasm::{Grants, Plugin, WasmSource};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -17,14 +17,15 @@ use crate::config::windows;
 use crate::error::Error;
 use crate::plugins::{self, Plugins};
 use crate::progress::Progress;
+use crate::recorded::{Part, Recorded};
 use crate::render::{self, Colour, line};
 use crate::upkeep::{self, Upkeep};
 use crate::warehouse::{self, NoLake, Warehouse};
 use crate::{append, embedded, exit_code, failures, report, runs, screen, signals};
 
 /// What a run that came to its end leaves to tell.
-struct Ended {
-    report: RunReport,
+pub struct Ended {
+    pub report: RunReport,
     parts: Parts,
     /// Sentences that people read already, and machines get in the report.
     warnings: Vec<String>,
@@ -34,12 +35,28 @@ struct Ended {
     unkept: Option<String>,
 }
 
+/// Says which windows a load is about.
+pub type Windows<'a> = dyn Fn(&Warehouse, Granularity) -> Result<Vec<Option<Window>>, Fault> + 'a;
+
+/// Where the rows of a load are from.
+pub enum RowsFrom<'a> {
+    /// The source, for the windows that the flags name.
+    Source,
+    /// The rejected rows of the table, of one rule or all; the windows are those that this answers.
+    Rejected { rule: Option<&'a str>, windows: &'a Windows<'a> },
+}
+
 /// Runs, and prints the report whatever comes.
 pub fn run(arguments: &RunArguments) -> Result<u8, Fault> {
+    run_from(arguments, &RowsFrom::Source)
+}
+
+/// The same for rows from elsewhere.
+pub fn run_from(arguments: &RunArguments, from: &RowsFrom<'_>) -> Result<u8, Fault> {
     let run_id = Uuid::now_v7().to_string();
     let pipeline = arguments.pipeline.as_deref();
     prepare_last_words(arguments, &run_id)?;
-    let ended = load(arguments, &run_id);
+    let ended = load(arguments, from, &run_id);
     signals::answer();
     match ended {
         Ok(Ended { report, parts, mut warnings, upkeep, unkept }) => {
@@ -98,9 +115,18 @@ fn failed_json(run: Option<(&str, Option<&str>)>, fault: &Fault) -> Result<Value
     Ok(json)
 }
 
-fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
+fn load(arguments: &RunArguments, from: &RowsFrom<'_>, run_id: &str) -> Result<Ended, Fault> {
+    load_request(arguments, resolve::run(arguments)?, from, run_id)
+}
+
+/// A load whose request is made already.
+pub fn load_request(
+    arguments: &RunArguments,
+    request: Request,
+    from: &RowsFrom<'_>,
+    run_id: &str,
+) -> Result<Ended, Fault> {
     let stop = signals::stop_flag();
-    let request = resolve::run(arguments)?;
     let source_file = embedded::find(&request.source)?;
     let cleaner_files = request.cleaners.iter().map(embedded::find).collect::<Result<Vec<_>, _>>()?;
     let runtime = warehouse::runtime()?;
@@ -113,7 +139,10 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
     plugins::expect_cleaners(&cleaner_plugins, pipeline.filter(|_| arguments.cleaner.is_empty()))?;
     let about = plugin.about()?;
     let granularity = about.granularity.unwrap_or(Granularity::None);
-    let windows = windows::resolve(&about.id.name, granularity, windows::typed(arguments))?;
+    let windows = match from {
+        RowsFrom::Source => windows::resolve(&about.id.name, granularity, windows::typed(arguments))?,
+        RowsFrom::Rejected { .. } => Vec::new(),
+    };
     refuse_whole(&about.id.name, granularity, request.mode, arguments.write_mode.is_some())?;
     let mut settings = Settings::new(&about.id.name, &about.config_schema, &request.source.table)?;
     arguments.config.iter().try_for_each(|assignment| settings.assign(assignment, "--config"))?;
@@ -127,7 +156,11 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
         .collect::<Result<Vec<_>, Fault>>()?;
 
     // Last, so that nobody is asked to grant something to a run that cannot be.
-    let grants = plugins.grants(&plugin, &config, &request.allow, &mut Terminal)?;
+    let grants = match from {
+        RowsFrom::Source => plugins.grants(&plugin, &config, &request.allow, &mut Terminal)?,
+        // It only says what it would read.
+        RowsFrom::Rejected { .. } => Grants::default(),
+    };
     let parts = Parts {
         source: about.id.to_string(),
         identity: identity(&about.config_schema, &config),
@@ -135,12 +168,16 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
         cleaners: cleaners.iter().map(|cleaner| cleaner.plugin().to_string()).zip(cleaner_configs).collect(),
         grants: plugins::shown(&grants),
     };
-    let plan = plan(arguments, &request, run_id, windows, &parts);
+    let recorded = recorded(&request, &parts, &about.config_schema, &cleaner_plugins)?;
+    let mut plan = plan(arguments, &request, run_id, windows, &parts, recorded);
     let mut source = plugins.source(&plugin, &parts.config, &grants)?;
     let warehouse = match plan.dry_run && !warehouse::exists(&request.place.warehouse) {
         true => None,
         false => Some(Warehouse::open_on(Arc::clone(&runtime), &request.place)?),
     };
+    if let (RowsFrom::Rejected { windows, .. }, Some(warehouse)) = (from, &warehouse) {
+        plan.windows = windows(warehouse, granularity)?;
+    }
     let lake: &dyn Lake = warehouse.as_ref().map_or(&NoLake, |warehouse| &warehouse.lake);
     let mut warnings = Vec::new();
     if let Some(mode @ (WriteMode::Append | WriteMode::Merge)) = request.mode {
@@ -153,7 +190,10 @@ fn load(arguments: &RunArguments, run_id: &str) -> Result<Ended, Fault> {
         .map(|warehouse| LakeChecker { lake: &warehouse.lake, memory_bytes: request.place.memory_bytes / 4 });
     let checks = checker.as_ref().map(|checker| checker as &dyn Checker);
     let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress, checks };
-    let mut report = progress.shown_while(|| lakehost_pipeline::run(&plan, ports))?;
+    let mut report = progress.shown_while(|| match from {
+        RowsFrom::Source => lakehost_pipeline::run(&plan, ports),
+        RowsFrom::Rejected { rule, .. } => lakehost_pipeline::replay(&plan, *rule, ports),
+    })?;
     report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
     let upkeep = match (&request.maintenance, &warehouse) {
         (Some(thresholds), Some(warehouse)) if !plan.dry_run => {
@@ -308,6 +348,7 @@ fn plan(
     run_id: &str,
     windows: Vec<Option<Window>>,
     parts: &Parts,
+    config: String,
 ) -> Plan {
     let everything =
         json!({ "source": parts.config, "cleaners": parts.cleaning(), "metadata_columns": request.metadata_columns });
@@ -338,7 +379,22 @@ fn plan(
         reference_path: arguments.reference_path,
         source_identity: parts.identity.to_string(),
         config_sha256: sha256_hex(everything.to_string().as_bytes()),
+        config,
     }
+}
+
+/// What `table reproduce` needs of this load.
+fn recorded(request: &Request, parts: &Parts, schema: &Value, cleaners: &[Plugin]) -> Result<String, Fault> {
+    let mut recorded = Recorded {
+        source: Part::new(parts.source.clone(), &parts.config, schema),
+        metadata_columns: request.metadata_columns,
+        ..Recorded::default()
+    };
+    for (plugin, (name, config)) in cleaners.iter().zip(&parts.cleaners) {
+        recorded.cleaners.push(Part::new(name.clone(), config, &plugin.about()?.config_schema));
+    }
+    let recorded = recorded.with_contract(&request.contract, &request.renames);
+    Ok(serde_json::to_string(&recorded).unwrap_or_default())
 }
 
 #[cfg(test)]

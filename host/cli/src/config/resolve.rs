@@ -240,6 +240,25 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
     })
 }
 
+/// The one pipeline that says it loads a table.
+pub fn pipeline_of(arguments: &Place, table: &TableName) -> Result<String, Error> {
+    let loaded = file::load(arguments.file.as_deref())?;
+    let name = table.to_string();
+    let loads = loaded.file.pipeline.iter().filter(|(_, pipeline)| pipeline.table.as_ref() == Some(&name));
+    let names: Vec<&str> = loads.map(|(pipeline, _)| pipeline.as_str()).collect();
+    match names.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(Error::Usage {
+            message: format!("no pipeline of {} says `table = \"{table}\"`", loaded.place()),
+            hint: Some("name one with --pipeline, or the source with --plugin FILE and its cleaners".to_owned()),
+        }),
+        several => Err(Error::Usage {
+            message: format!("{table} is loaded by the pipelines {}", several.join(", ")),
+            hint: Some("name one with --pipeline".to_owned()),
+        }),
+    }
+}
+
 /// A table that was named on the command line.
 pub fn table_name(text: &str) -> Result<TableName, Error> {
     TableName::parse(text)

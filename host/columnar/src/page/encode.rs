@@ -6,6 +6,7 @@
 use super::convert::{AS_IT_IS, Conversion};
 use super::decode::{Body, Chunk, ChunkDecoder, Next, Segment};
 use super::fault::{PageFault, PageResult, corrupt};
+use super::materialise::Picker;
 use super::rle;
 use super::scratch::{KeptBuffers, Scratch};
 use super::select::{Mover, Routing, count_ones};
@@ -23,7 +24,8 @@ pub(crate) fn keeps_dictionary(routing: &Routing) -> bool {
     routing.partitions() == 1 && routing.kept() * 2 >= routing.rows()
 }
 
-/// Copies the kept rows of a column chunk page by page into one partition. `None`: a page that the page path does not know.
+/// Copies the kept rows of a column chunk page by page into one partition; `picker` takes others aside. `None`: a page that the page path does not
+/// know.
 ///
 /// # Errors
 /// When a page is damaged, or a kept value does not fit the wanted type.
@@ -34,6 +36,7 @@ pub(crate) fn transcode(
     column: &ColumnDescPtr,
     room_bytes: usize,
     scratch: &mut Scratch,
+    mut picker: Option<&mut Picker<'_>>,
 ) -> PageResult<Option<EncodedChunk>> {
     let Some(kind) = Kind::of(column) else { return Ok(None) };
     let mut kept = Kept::new(routing, conversion, column, kind, room_bytes, scratch);
@@ -42,7 +45,12 @@ pub(crate) fn transcode(
         match decoder.read_page(scratch, &mut page)? {
             Next::End => break,
             Next::Unknown => return Ok(None),
-            Next::Ids | Next::Plain => kept.segment(&page, decoder.dictionary(), scratch)?,
+            Next::Ids | Next::Plain => {
+                if let Some(picker) = &mut picker {
+                    picker.segment(&page, decoder.dictionary())?;
+                }
+                kept.segment(&page, decoder.dictionary(), scratch)?;
+            }
         }
     }
     kept.buffers.page = Some(page);

@@ -2,7 +2,7 @@
 
 use super::arrow::{null_buffer, to_array};
 use super::byte_values::{ByteValues, FixedValues};
-use super::decode::{Body, Chunk};
+use super::decode::{Body, Chunk, Segment};
 use super::fault::PageResult;
 use super::select::count_ones;
 use super::values::Values;
@@ -60,56 +60,93 @@ pub(crate) fn array(chunk: &Chunk, range: Range<usize>, data_type: &DataType) ->
 /// # Errors
 /// When text passes the offsets of `data_type`, or a row is not there.
 pub(crate) fn rows(chunk: &Chunk, wanted: &[u32], data_type: &DataType) -> PageResult<ArrayRef> {
-    let mut valid: Option<Vec<u8>> = None;
-    let mut whole: Option<Values> = None;
-    let (mut first, mut left, mut done) = (0usize, wanted, 0usize);
+    let mut picker = Picker::new(wanted);
     for segment in &chunk.segments {
-        let end = first + segment.rows;
-        let (here, later) = left.split_at(left.partition_point(|row| (*row as usize) < end));
-        left = later;
-        if !here.is_empty() {
-            // Where the value of each wanted row stands among those that are not null.
-            let (mut places, mut at, mut value) = (Vec::with_capacity(here.len()), 0usize, 0u32);
-            let mut levels = segment.valid.as_ref().map(|_| Vec::with_capacity(here.len()));
-            for row in here.iter().map(|row| *row as usize - first) {
-                match (&segment.valid, &mut levels) {
-                    (Some(valid), Some(levels)) => {
-                        value += count_ones(&valid[at..row]) as u32;
-                        levels.push(valid[row]);
-                        at = row;
-                        if valid[row] == 1 {
-                            places.push(value);
-                        }
+        picker.segment(segment, chunk.dictionary.as_ref())?;
+    }
+    let picked = picker.finish()?;
+    if picked.segments.is_empty() {
+        return to_array(empty_like(chunk), null_buffer(None), data_type);
+    }
+    array(&picked, 0..wanted.len(), data_type)
+}
+
+/// Takes some rows of a column chunk aside while its pages go by.
+pub(crate) struct Picker<'w> {
+    /// Rows that are still to come, ascending.
+    left: &'w [u32],
+    wanted: usize,
+    /// Rows that have gone by.
+    first: usize,
+    valid: Option<Vec<u8>>,
+    /// The values that are not null.
+    values: Option<Values>,
+    done: usize,
+}
+
+impl<'w> Picker<'w> {
+    pub(crate) fn new(wanted: &'w [u32]) -> Self {
+        Self { left: wanted, wanted: wanted.len(), first: 0, valid: None, values: None, done: 0 }
+    }
+
+    /// The next rows of the chunk.
+    pub(crate) fn segment(&mut self, segment: &Segment, dictionary: Option<&Values>) -> PageResult<()> {
+        let first = self.first;
+        self.first += segment.rows;
+        let (here, later) = self.left.split_at(self.left.partition_point(|row| (*row as usize) < self.first));
+        self.left = later;
+        if here.is_empty() {
+            return Ok(());
+        }
+        // Where the value of each wanted row stands among those that are not null.
+        let (mut places, mut at, mut value) = (Vec::with_capacity(here.len()), 0usize, 0u32);
+        let mut levels = segment.valid.as_ref().map(|_| Vec::with_capacity(here.len()));
+        for row in here.iter().map(|row| *row as usize - first) {
+            match (&segment.valid, &mut levels) {
+                (Some(valid), Some(levels)) => {
+                    value += count_ones(&valid[at..row]) as u32;
+                    levels.push(valid[row]);
+                    at = row;
+                    if valid[row] == 1 {
+                        places.push(value);
                     }
-                    _ => places.push(row as u32),
                 }
-            }
-            let part = match (&segment.body, &chunk.dictionary) {
-                (Body::Ids(ids), Some(dictionary)) => {
-                    let ids: Vec<u32> = places.iter().map(|place| ids[*place as usize]).collect();
-                    dictionary.picked(&ids)?
-                }
-                (Body::Ids(_), None) => return super::fault::corrupt("ids without a dictionary"),
-                (Body::Plain(values), _) => values.picked(&places)?,
-            };
-            let part = spread(&part, None, levels.as_deref(), 0)?;
-            match (&mut valid, levels) {
-                (None, None) => {}
-                (Some(valid), None) => valid.resize(done + here.len(), 1),
-                (own, Some(levels)) => own.get_or_insert_with(|| vec![1; done]).extend_from_slice(&levels),
-            }
-            done += here.len();
-            match &mut whole {
-                None => whole = Some(part),
-                Some(whole) => whole.append(&part, 0..part.len())?,
+                _ => places.push(row as u32),
             }
         }
-        first = end;
+        let part = match (&segment.body, dictionary) {
+            (Body::Ids(ids), Some(dictionary)) => {
+                let ids: Vec<u32> = places.iter().map(|place| ids[*place as usize]).collect();
+                dictionary.picked(&ids)?
+            }
+            (Body::Ids(_), None) => return super::fault::corrupt("ids without a dictionary"),
+            (Body::Plain(values), _) => values.picked(&places)?,
+        };
+        match (&mut self.valid, levels) {
+            (None, None) => {}
+            (Some(valid), None) => valid.resize(self.done + here.len(), 1),
+            (own, Some(levels)) => own.get_or_insert_with(|| vec![1; self.done]).extend_from_slice(&levels),
+        }
+        self.done += here.len();
+        match &mut self.values {
+            None => self.values = Some(part),
+            Some(whole) => whole.append(&part, 0..part.len())?,
+        }
+        Ok(())
     }
-    if done != wanted.len() {
-        return super::fault::corrupt(format!("{done} of {} rows are there", wanted.len()));
+
+    /// The rows, as a chunk of their own. Without any rows it has no segment.
+    ///
+    /// # Errors
+    /// When a row did not go by.
+    pub(crate) fn finish(self) -> PageResult<Chunk> {
+        if self.done != self.wanted {
+            return super::fault::corrupt(format!("{} of {} rows are there", self.done, self.wanted));
+        }
+        let segments =
+            self.values.map(|values| Segment { rows: self.done, valid: self.valid, body: Body::Plain(values) });
+        Ok(Chunk { dictionary: None, segments: segments.into_iter().collect() })
     }
-    to_array(whole.unwrap_or_else(|| empty_like(chunk)), null_buffer(valid.as_deref()), data_type)
 }
 
 fn empty_like(chunk: &Chunk) -> Values {

@@ -267,9 +267,10 @@ impl Case<'_> {
         }
         if encode::keeps_dictionary(routing) {
             let mut decoder = ChunkDecoder::try_new(bytes, chunk, rows, utf8).unwrap().unwrap();
-            let streamed = encode::transcode(&mut decoder, &conversion, routing, &target, 4096, &mut self.scratch)
-                .unwrap()
-                .unwrap();
+            let streamed =
+                encode::transcode(&mut decoder, &conversion, routing, &target, 4096, &mut self.scratch, None)
+                    .unwrap()
+                    .unwrap();
             return Some(vec![Some(streamed)]);
         }
         Some(encode::encode_chunk(&converted.chunk, routing, &target, 4096, &mut self.scratch).unwrap())
@@ -399,14 +400,14 @@ fn casts_go_through_the_dictionary_and_name_the_rows_that_fail() {
         let routing = Routing::new(codes.clone(), 1);
         let mut decoder = ChunkDecoder::try_new(bytes.clone(), chunk, 3000, false).unwrap().unwrap();
         let streamed =
-            encode::transcode(&mut decoder, &conversion, &routing, &target, 100, &mut scratch).unwrap().unwrap();
+            encode::transcode(&mut decoder, &conversion, &routing, &target, 100, &mut scratch, None).unwrap().unwrap();
         assert_same(&read(&assemble(vec![vec![streamed]], &schema), &schema), &narrow, "streamed");
         let whole = encode::encode_chunk(&converted.chunk, &routing, &target, 100, &mut scratch).unwrap();
         assert_same(&read(&assemble(vec![whole.into_iter().flatten().collect()], &schema), &schema), &narrow, "whole");
         // A row that does not fit must not get through.
         let all = Routing::new(vec![1; 3000], 1);
         let mut decoder = ChunkDecoder::try_new(bytes, chunk, 3000, false).unwrap().unwrap();
-        assert!(encode::transcode(&mut decoder, &conversion, &all, &target, 100, &mut scratch).is_err());
+        assert!(encode::transcode(&mut decoder, &conversion, &all, &target, 100, &mut scratch, None).is_err());
     }
 }
 

@@ -28,7 +28,7 @@ use crate::steps::BatchSource;
 /// The source, a slice at a time.
 pub(super) enum Slices {
     Scan { scan: ParquetScan, wanted: Vec<String>, rows: usize, group: usize, open: Option<Box<ScanSlices>> },
-    Batches { source: Box<dyn BatchSource>, rest: Option<RecordBatch> },
+    Batches { source: Box<dyn BatchSource>, rest: Option<Decoded> },
 }
 
 impl Slices {
@@ -57,24 +57,35 @@ impl Slices {
                 *open = Some(Box::new(scan.slices(*group, wanted, *rows)?));
             },
             Self::Batches { source, rest } => loop {
-                let batch = match rest.take() {
-                    Some(batch) => batch,
+                let decoded = match rest.take() {
+                    Some(decoded) => decoded,
                     None => match source.next().map_err(Error::Step)? {
-                        Some(batch) => batch,
+                        Some(batch) => Decoded { batch, failed: source.failed() },
                         None => return Ok(None),
                     },
                 };
-                let rows = batch.num_rows().min(SLICE_ROWS);
+                let (rows, all) = (decoded.batch.num_rows().min(SLICE_ROWS), decoded.batch.num_rows());
                 if rows == 0 {
                     continue;
                 }
-                if rows < batch.num_rows() {
-                    *rest = Some(batch.slice(rows, batch.num_rows() - rows));
+                if rows == all {
+                    return Ok(Some(decoded));
                 }
-                return Ok(Some(Decoded { batch: batch.slice(0, rows), failed: Vec::new() }));
+                *rest = Some(part(&decoded, rows, all - rows));
+                return Ok(Some(part(&decoded, 0, rows)));
             },
         }
     }
+}
+
+/// Some rows of a decoded slice.
+fn part(decoded: &Decoded, start: usize, rows: usize) -> Decoded {
+    let failed = decoded.failed.iter().map(|failure| CastFailure {
+        column: failure.column.clone(),
+        rows: failure.rows.slice(start, rows),
+        raw: failure.raw.as_ref().map(|raw| raw.slice(start, rows)),
+    });
+    Decoded { batch: decoded.batch.slice(start, rows), failed: failed.collect() }
 }
 
 /// Rows of a slice: as the source wants it, fewer when they are wide.

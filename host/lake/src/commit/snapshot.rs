@@ -310,7 +310,7 @@ pub fn data_files(
         .iter()
         .map(|file| {
             let tuple: Struct = crate::layout::partition_tuple(table, schema, spec, window, &file.partition)?;
-            crate::data_file::sorted_data_file(file, schema, spec, tuple, order)
+            crate::data_file::data_file(file, schema, spec, tuple, order)
         })
         .collect()
 }

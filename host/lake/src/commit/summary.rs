@@ -12,11 +12,15 @@ use crate::source_state;
 /// How the keys of this host begin.
 pub const PREFIX: &str = "lakehost.";
 /// `load`, `merge`, `delete`, `compact` and so on.
-const ACTION: &str = "action";
+pub const ACTION: &str = "action";
+/// The action of a replay.
+pub const REPLAY: &str = "replay";
 /// The key of the property that a load sets; see [`crate::properties`].
 pub const LOADED_KEY: &str = "loaded-key";
 /// More sources than this are counted and hashed, not listed.
 const SOURCE_LIMIT: usize = 10;
+/// A longer configuration is not recorded.
+const CONFIG_BYTES: usize = 3 << 10;
 /// All `lakehost.` keys and values of one snapshot together.
 const LIMIT_BYTES: usize = 8 << 10;
 
@@ -53,10 +57,32 @@ pub fn of_load(request: &CommitRequest, target: &Target, key: &str) -> Vec<(Stri
     pairs.extend(request.progress.iter().flat_map(|progress| source_state::recorded(&target.owner.owner, progress)));
     let plugins: Vec<String> = request.plugins.iter().map(|plugin| format!("{plugin}={}", plugin.sha256)).collect();
     pairs.push(("plugins", plugins.join(",")));
+    // Half of it would be none.
+    if !request.config.is_empty() && request.config.len() <= CONFIG_BYTES {
+        pairs.push(("config", request.config.clone()));
+    }
     let used: usize = pairs.iter().map(|(name, value)| PREFIX.len() + name.len() + value.len()).sum();
     let room = LIMIT_BYTES.saturating_sub(used + PREFIX.len() + "source".len());
     pairs.push(("source", sources(&request.objects, room)));
     prefixed(pairs)
+}
+
+/// What a replay of rejected rows records: as a load does, but it is none, and what `key` says stays that of `replayed`.
+pub fn of_replay(request: &CommitRequest, target: &Target, key: &str, replayed: &str) -> Vec<(String, String)> {
+    let mut pairs = of_load(request, target, key);
+    pairs.retain(|(name, _)| *name != format!("{PREFIX}mode"));
+    for (name, value) in &mut pairs {
+        if *name == format!("{PREFIX}{ACTION}") {
+            REPLAY.clone_into(value);
+        } else if *name == format!("{PREFIX}load-id") {
+            *name = format!("{PREFIX}replay-id");
+        }
+    }
+    if !replayed.is_empty() {
+        pairs.push((format!("{PREFIX}replayed-load-id"), replayed.to_owned()));
+    }
+    cut(&mut pairs);
+    pairs
 }
 
 /// What an action other than a load records.
@@ -284,6 +310,7 @@ mod tests {
             objects: (0..objects).map(object).collect(),
             plugins: vec![PluginId { name: "tlc".into(), version: "0.1.0".into(), sha256: "cd".repeat(32) }],
             config_sha256: "ef".repeat(32),
+            config: String::new(),
             rows_read: 10,
             rows_written: 9,
             rows_rejected: 1,

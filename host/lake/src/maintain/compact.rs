@@ -17,7 +17,7 @@ use super::bins::{Bin, Destination, Wish, bins, is_too_large};
 use super::rewrite::{Reader, rewrite};
 use crate::catalog::{Base, TableState};
 use crate::commit::{Action, Added, Delta, Landing, Manifests, NewSnapshot, On, Removal, Step, land, of_action};
-use crate::data_file::sorted_data_file;
+use crate::data_file::data_file;
 use crate::error::{Error, Result};
 use crate::inspect::live_files;
 use crate::intent::Intent;
@@ -244,7 +244,7 @@ impl Work<'_> {
                 (spec, partition_tuple(&self.state.name, schema, spec, window.as_ref(), &file.partition)?)
             }
         };
-        let file = sorted_data_file(file, metadata.current_schema(), spec, partition, self.sort_order_id)?;
+        let file = data_file(file, metadata.current_schema(), spec, partition, self.sort_order_id)?;
         Ok(Added { file, spec_id: Some(spec.spec_id()) })
     }
 }

@@ -265,6 +265,7 @@ fn rows_that_are_not_accounted_for_are_not_committed() {
         objects: Vec::new(),
         plugins: Vec::new(),
         config_sha256: String::new(),
+        config: String::new(),
         rows_read: 3,
         rows_written: 1,
         rows_rejected: 1,

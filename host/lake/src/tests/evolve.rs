@@ -75,6 +75,7 @@ fn request(job: &Job, files: Vec<WrittenFile>) -> CommitRequest {
         objects: Vec::new(),
         plugins: Vec::new(),
         config_sha256: String::new(),
+        config: String::new(),
         rows_read: rows,
         rows_written: rows,
         rows_rejected: 0,

@@ -11,12 +11,12 @@ use super::support::*;
 use crate::IcebergLake;
 use crate::fail_point::{self, AFTER_SQL_COMMIT, BEFORE_CLEANUP};
 
-fn beside() -> TableName {
+pub fn beside() -> TableName {
     rejects::table_of(&table()).unwrap()
 }
 
 /// Rejected rows of a load, by the position that they had.
-fn rejected(job: &Job, rows: &[i64]) -> RecordBatch {
+pub fn rejected(job: &Job, rows: &[i64]) -> RecordBatch {
     let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(|_| value))) };
     let window = job.target.window.as_ref().unwrap().start_days();
     RecordBatch::try_new(
@@ -37,7 +37,7 @@ fn rejected(job: &Job, rows: &[i64]) -> RecordBatch {
 }
 
 /// Runs a job that rejects rows at these positions.
-fn run(lake: &IcebergLake, job: &Job, rows: &[i64]) -> Result<Committed, lakehost_pipeline::Fault> {
+pub fn run(lake: &IcebergLake, job: &Job, rows: &[i64]) -> Result<Committed, lakehost_pipeline::Fault> {
     let mut load = job.begin(lake)?;
     let request = job.request(load.as_ref()).ok_or_else(|| crate::Error::FailPoint("file"))?;
     if !rows.is_empty() {
@@ -57,7 +57,7 @@ fn run(lake: &IcebergLake, job: &Job, rows: &[i64]) -> Result<Committed, lakehos
 }
 
 /// Position and load id of all rejected rows.
-fn kept(world: &World, lake: &IcebergLake) -> Vec<(i64, String)> {
+pub fn kept(world: &World, lake: &IcebergLake) -> Vec<(i64, String)> {
     use futures::TryStreamExt;
     let opened = lake.open_table(&beside()).unwrap();
     let batches: Vec<RecordBatch> = world

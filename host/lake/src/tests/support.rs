@@ -375,6 +375,7 @@ impl Job {
             }],
             plugins: vec![PluginId { name: "tlc".into(), version: "0.1.0".into(), sha256: "11".repeat(32) }],
             config_sha256: "22".repeat(32),
+            config: String::new(),
             rows_read: rows + 1,
             rows_written: rows,
             rows_rejected: 1,

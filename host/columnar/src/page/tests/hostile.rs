@@ -75,6 +75,7 @@ fn damaged_chunks_are_errors_and_never_panics() {
                         &chunk.column_descr_ptr(),
                         100,
                         &mut scratch,
+                        None,
                     );
                 }
             }

@@ -38,6 +38,11 @@ impl SourceColumn {
     pub fn conversion(&self) -> Option<Conversion> {
         Some(self.to_scan.as_ref()?.then(self.to_output.as_ref()?))
     }
+
+    /// Its values in dropped rows come from the pages that are read for the output.
+    pub fn gathers_late(&self) -> bool {
+        !self.early && self.leaf.is_some() && self.output.is_some()
+    }
 }
 
 /// Where an output column's values come from.

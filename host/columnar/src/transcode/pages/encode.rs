@@ -11,9 +11,13 @@ use crate::error::Result;
 use crate::observer::{Stage, timed};
 use crate::page::convert::convert_chunk;
 use crate::page::decode::{ChunkDecoder, decode_chunk};
+use crate::page::materialise::{self, Picker};
 use crate::page::select::Routing;
 use crate::page::writer::EncodedChunk;
 use crate::page::{PageFault, PageResult, constant, encode, new_column};
+
+/// An output column by partition, and its source's values in the dropped rows.
+type Late = (Vec<Option<EncodedChunk>>, Option<ArrayRef>);
 
 impl Worker<'_> {
     /// One output column of a row group, by partition.
@@ -27,6 +31,7 @@ impl Worker<'_> {
             OutputSource::Source(source) => parts.early.get_mut(source).and_then(Option::take),
             _ => None,
         };
+        let dropped = parts.dropped.clone();
         drop(parts);
         let name = shared.plan.layout.arrow().field(position).name();
         match output.source {
@@ -36,6 +41,7 @@ impl Worker<'_> {
                 timed(observer, Stage::Encode, || self.arrays(position, &written, &routing))
             }
             OutputSource::Source(source) => {
+                let place = source;
                 let source = &shared.columns.sources[source];
                 let (Some(leaf), None) = (source.leaf, &early) else {
                     let Some(early) = early else {
@@ -54,8 +60,17 @@ impl Worker<'_> {
                         .map_err(|fault| self.fault(source, fault)),
                     });
                 };
-                if let Some(encoded) = self.late(group, source, leaf, position, &routing)? {
+                // What keeps the dropped rows takes them from the same pages.
+                let rows = dropped.as_ref().filter(|_| source.gathers_late()).map(|dropped| dropped.rows.as_slice());
+                if let Some((encoded, picked)) = self.late(group, source, leaf, position, &routing, rows)? {
+                    if let Some(picked) = picked {
+                        locked(&group.parts).gathered[place] = Some(picked);
+                    }
                     return Ok(encoded);
+                }
+                if rows.is_some() {
+                    let gathered = self.gather(group, place)?;
+                    locked(&group.parts).gathered[place] = Some(gathered);
                 }
                 let early = timed(observer, Stage::Decode, || self.decode_arrays(group, source))?;
                 if early.failed.is_some() {
@@ -75,7 +90,7 @@ impl Worker<'_> {
         chunk.map_or(0, |chunk| usize::try_from(chunk.compressed_size()).unwrap_or(0)).saturating_add(4096)
     }
 
-    /// A source column that nobody looked at, straight from its pages. `None`: only Arrow can read it.
+    /// A source column that nobody looked at, straight from its pages, and its values in `dropped` rows. `None`: only Arrow can read it.
     fn late(
         &mut self,
         group: &Group,
@@ -83,7 +98,8 @@ impl Worker<'_> {
         leaf: usize,
         position: usize,
         routing: &Routing,
-    ) -> Result<Option<Vec<Option<EncodedChunk>>>> {
+        dropped: Option<&[u32]>,
+    ) -> Result<Option<Late>> {
         let (shared, observer) = (self.shared, self.shared.run.observer);
         let (Some(conversion), Some(metadata)) = (source.conversion(), chunk(shared.scan, group.index, leaf)) else {
             return Ok(None);
@@ -96,15 +112,25 @@ impl Worker<'_> {
             if encode::keeps_dictionary(routing) {
                 let decoder = ChunkDecoder::try_new(bytes, metadata, group.rows, source.text)?;
                 let Some(mut decoder) = decoder else { return Ok(None) };
-                let encoded = encode::transcode(&mut decoder, &conversion, routing, column, room, scratch)?;
-                return Ok(encoded.map(|encoded| vec![Some(encoded)]));
+                let mut picker = dropped.map(Picker::new);
+                let encoded =
+                    encode::transcode(&mut decoder, &conversion, routing, column, room, scratch, picker.as_mut())?;
+                let Some(encoded) = encoded else { return Ok(None) };
+                let picked = picker.map(|picker| picked(picker, source)).transpose()?;
+                return Ok(Some((vec![Some(encoded)], picked)));
             }
             let Some(chunk) = decode_chunk(bytes, metadata, group.rows, source.text, scratch)? else { return Ok(None) };
+            let mut picker = dropped.map(Picker::new);
+            if let Some(picker) = &mut picker {
+                chunk.segments.iter().try_for_each(|segment| picker.segment(segment, chunk.dictionary.as_ref()))?;
+            }
             let converted = convert_chunk(chunk, &conversion)?;
             if converted.failed_rows.is_some() {
                 return Err(PageFault::Corrupt(format!("a value does not fit {}", conversion.to())));
             }
-            encode::encode_chunk(&converted.chunk, routing, column, room, scratch).map(Some)
+            let encoded = encode::encode_chunk(&converted.chunk, routing, column, room, scratch)?;
+            let picked = picker.map(|picker| picked(picker, source)).transpose()?;
+            Ok(Some((encoded, picked)))
         });
         encoded.map_err(|fault| self.fault(source, fault))
     }
@@ -131,4 +157,15 @@ impl Worker<'_> {
         let encoded: PageResult<Vec<_>> = routing.counts().iter().map(encode).collect();
         encoded.map_err(|fault| encode_fault(name, &fault))
     }
+}
+
+/// The rows that were taken aside, as the scan has them.
+fn picked(picker: Picker<'_>, source: &SourceColumn) -> PageResult<ArrayRef> {
+    let chunk = picker.finish()?;
+    let rows = chunk.segments.first().map_or(0, |segment| segment.rows);
+    let chunk = match &source.to_scan {
+        Some(to_scan) => convert_chunk(chunk, to_scan)?.chunk,
+        None => chunk,
+    };
+    materialise::array(&chunk, 0..rows, &source.scan_type)
 }

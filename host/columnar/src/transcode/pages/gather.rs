@@ -7,13 +7,13 @@ use arrow_select::concat::concat;
 use arrow_select::take::take;
 
 use super::super::codes::bug;
-use super::super::rejects::{batch_of, dropped};
+use super::super::rejects::{batch_of, dropped, hand_over};
 use super::column::{SourceColumn, chunk};
-use super::group::{Decoded, Dropped, Group};
+use super::group::{Decoded as Held, Dropped, Group};
 use super::locked;
 use super::worker::Worker;
 use crate::error::Result;
-use crate::mapping::{ParquetScan, SLICE_ROWS};
+use crate::mapping::{Decoded, ParquetScan, SLICE_ROWS};
 use crate::observer::{Stage, timed};
 use crate::page::convert::convert_chunk;
 use crate::page::decode::decode_chunk;
@@ -35,11 +35,11 @@ impl Worker<'_> {
         }
         if let Some(early) = early {
             return timed(observer, Stage::Clean, || match &early.values {
-                Decoded::Nothing => Ok(new_null_array(&source.scan_type, rows.len())),
-                Decoded::Pages(chunk) => {
+                Held::Nothing => Ok(new_null_array(&source.scan_type, rows.len())),
+                Held::Pages(chunk) => {
                     materialise::rows(chunk, rows, &source.scan_type).map_err(|fault| self.fault(source, fault))
                 }
-                Decoded::Arrays(slices) => pick(slices, rows),
+                Held::Arrays(slices) => pick(slices, rows),
             });
         }
         if let Some(to_scan) = &source.to_scan {
@@ -73,6 +73,34 @@ impl Worker<'_> {
         let slices = raw.slices(group.index, std::slice::from_ref(&name), SLICE_ROWS)?;
         let slices = slices.map(|slice| slice.map(|slice| slice.batch.column(0).clone()));
         pick(&slices.collect::<Result<Vec<_>>>()?, rows)
+    }
+
+    /// Reads a row group again, slice by slice, and hands its dropped rows over: all of them at once would be as large as the row group.
+    pub(super) fn reread(&self, group: &Group) -> Result<()> {
+        let shared = self.shared;
+        let (Some(sink), Some(dropped)) = (shared.run.rejects, locked(&group.parts).reread.take()) else {
+            return Err(bug("a row group", "it dropped no row"));
+        };
+        let names: Vec<String> = shared.columns.sources.iter().map(|source| source.name.clone()).collect();
+        let mut left = dropped.rows.iter().zip(&dropped.codes).peekable();
+        let mut slices = shared.scan.slices(group.index, &names, SLICE_ROWS)?;
+        let mut first = 0usize;
+        while let Some(decoded) = timed(shared.run.observer, Stage::Decode, || slices.next()) {
+            let Decoded { batch, failed } = decoded?;
+            let mut codes = vec![0u16; batch.num_rows()];
+            while let Some((row, code)) = left.next_if(|(row, _)| (**row as usize) < first + codes.len()) {
+                codes[*row as usize - first] = *code;
+            }
+            let first_row = group.first_row + first as u64;
+            first += codes.len();
+            if codes.iter().any(|code| *code != 0) {
+                timed(shared.run.observer, Stage::Clean, || hand_over(sink, first_row, &codes, &batch, &failed))?;
+            }
+        }
+        match left.next() {
+            None => Ok(()),
+            Some(_) => Err(bug("dropped rows", "a row group is shorter than before")),
+        }
     }
 
     /// All columns are gathered: hands the rows over.

@@ -43,6 +43,8 @@ pub(super) struct Parts {
     pub rejected: BTreeMap<u16, u64>,
     /// Dropped rows that somebody keeps; `None`: there are none, or nobody does.
     pub dropped: Option<Arc<Dropped>>,
+    /// Dropped rows that are too many to be looked up all at once.
+    pub reread: Option<Arc<Dropped>>,
     /// By source column: what was decoded, for the dropped rows.
     pub gather: Vec<Option<Arc<Early>>>,
     /// By source column: its values in the dropped rows.

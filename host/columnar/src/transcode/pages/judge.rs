@@ -19,6 +19,9 @@ use crate::mapping::SLICE_ROWS;
 use crate::page::select::Routing;
 use crate::partition::Codes;
 
+/// Dropped rows of one row group that are looked up column by column; beyond that their values would take as much memory as the row group.
+const MANY_ROWS: usize = if cfg!(test) { 15_000 } else { 96 << 10 };
+
 impl Worker<'_> {
     /// Judges one slice: codes, the row logic's columns, and the partition columns of the kept rows.
     pub(super) fn clean(&self, group: &Group, slice: usize) -> Result<Slice> {
@@ -92,6 +95,10 @@ impl Worker<'_> {
         let mut parts = locked(&group.parts);
         let slices: Vec<Slice> = std::mem::take(&mut parts.slices).into_iter().flatten().collect();
         let dropped = self.dropped(slices.iter().flat_map(|slice| slice.codes.iter().copied()));
+        let (dropped, reread) = match dropped {
+            Some(dropped) if dropped.rows.len() > MANY_ROWS => (None, Some(dropped)),
+            dropped => (dropped, None),
+        };
         let gather = if dropped.is_some() { parts.early.clone() } else { Vec::new() };
         // What no output column needs is freed before the encoders take memory.
         for (source, early) in sources.iter().zip(&mut parts.early) {
@@ -132,8 +139,12 @@ impl Worker<'_> {
         drop(partitions);
         shared.queue.routed();
         let routing = Routing::new(codes, count);
-        let gathers = if dropped.is_some() { sources.len() } else { 0 };
-        if routing.kept() == 0 && gathers == 0 {
+        // Without a kept row no column is encoded, and each is looked up for itself.
+        let apart = |source: &usize| routing.kept() == 0 || !sources[*source].gathers_late();
+        let gathers: Vec<usize> =
+            if dropped.is_some() { (0..sources.len()).filter(apart).collect() } else { Vec::new() };
+        let gathered = if dropped.is_some() { sources.len() } else { 0 };
+        if routing.kept() == 0 && dropped.is_none() && reread.is_none() {
             self.finish(group, Vec::new(), rejected);
             return Ok(());
         }
@@ -148,17 +159,22 @@ impl Worker<'_> {
         let mut order: Vec<usize> = if routing.kept() == 0 { Vec::new() } else { (0..outputs.len()).collect() };
         order.sort_by_key(|output| std::cmp::Reverse(size(output)));
         let mut parts = locked(&group.parts);
-        parts.left = order.len() + gathers;
-        parts.dropped = dropped;
+        parts.left = order.len() + gathers.len() + usize::from(reread.is_some());
+        let again = reread.is_some().then_some(Step::Reread);
+        (parts.dropped, parts.reread) = (dropped, reread);
         parts.gather = gather;
-        parts.gathered = vec![None; gathers];
+        parts.gathered = vec![None; gathered];
         parts.routing = Some(Arc::new(routing));
         parts.written = written;
         parts.rejected = rejected;
         parts.encoded = outputs.iter().map(|_| Vec::new()).collect();
         drop(parts);
         // The dropped rows first: what was decoded for them is freed the sooner.
-        let steps: Vec<Step> = (0..gathers).map(Step::Gather).chain(order.into_iter().map(Step::Encode)).collect();
+        let steps: Vec<Step> = again
+            .into_iter()
+            .chain(gathers.into_iter().map(Step::Gather))
+            .chain(order.into_iter().map(Step::Encode))
+            .collect();
         shared.queue.push(group, steps.into_iter());
         Ok(())
     }

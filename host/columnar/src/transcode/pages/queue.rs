@@ -29,6 +29,8 @@ pub(super) enum Step {
     Encode(usize),
     /// Look up the dropped rows of the source column at this position.
     Gather(usize),
+    /// Read the row group again for its dropped rows, which are many.
+    Reread,
 }
 
 pub(super) type Task = (Arc<Group>, Step);

@@ -106,6 +106,15 @@ impl<'a> Worker<'a> {
                     self.end(group)?;
                 }
             }
+            Step::Reread => {
+                self.reread(group)?;
+                let mut parts = locked(&group.parts);
+                parts.left -= 1;
+                if parts.left == 0 {
+                    drop(parts);
+                    self.end(group)?;
+                }
+            }
             Step::Gather(source) => {
                 let gathered = self.gather(group, source)?;
                 let mut parts = locked(&group.parts);
