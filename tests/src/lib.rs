@@ -12,6 +12,7 @@ mod guide;
 mod kill;
 mod maintenance;
 mod paths;
+mod profiles;
 mod rejects;
 mod sandbox;
 mod support;

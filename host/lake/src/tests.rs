@@ -8,11 +8,14 @@ mod crashes;
 mod delete;
 mod evolve;
 mod expire;
+mod late;
 mod lost;
+mod many;
 mod merge;
 pub mod minio;
 mod orphans;
 mod races;
+mod readback;
 mod readers;
 mod refs;
 mod rejects;
@@ -37,8 +40,10 @@ mod on_postgres {
     mod delete;
     mod evolve;
     mod lost;
+    mod many;
     mod merge;
     mod races;
+    mod readback;
     mod refs;
     mod rejects;
 }
@@ -58,8 +63,10 @@ mod on_rest {
     mod delete;
     mod evolve;
     mod lost;
+    mod many;
     mod merge;
     mod races;
+    mod readback;
     mod refs;
     mod rejects;
 }
@@ -77,6 +84,31 @@ mod on_s3 {
     mod evolve;
     mod lost;
     mod races;
+    mod readback;
     mod refs;
     mod rejects;
+}
+
+/// What others read, with Postgres and a bucket.
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "one suite, every catalog and store")]
+mod on_postgres_and_s3 {
+    mod support {
+        pub use crate::tests::support::{PostgresS3World as World, *};
+    }
+    use crate::tests::readers;
+
+    mod readback;
+}
+
+/// What others read, with a catalog that speaks HTTP and a bucket.
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "one suite, every catalog and store")]
+mod on_rest_and_s3 {
+    mod support {
+        pub use crate::tests::support::{RestS3World as World, *};
+    }
+    use crate::tests::readers;
+
+    mod readback;
 }
