@@ -5,15 +5,20 @@ usage: read_refs.py WAREHOUSE|PROPERTIES NAMESPACE.TABLE
 A WAREHOUSE is a folder with catalog.db in it; PROPERTIES are those of a PyIceberg catalog, as JSON.
 
 {"fields": [[id, name, type]], "refs": {name: {"kind", "snapshot", "operation", "pyiceberg": [rows], "duckdb": [rows], "entries": [[status,
-snapshot, sequence, rows]]}}}. Rows are lists of text, sorted; entries are those of all manifests of the snapshot, deleted files included.
+snapshot, sequence, rows]], "problems", "audited"}}}. Rows are lists of text, sorted; entries are those of all manifests of the snapshot, deleted
+files included. Problems are sentences on where data files, what manifests say of them (size, rows, field ids, counts, bounds) and the counters of the
+summary differ; audited is the number of live files.
 """
 
+import datetime
 import json
 import sys
 
 import duckdb
 import duckdb_extensions
+import pyarrow.parquet
 from pyiceberg.catalog import load_catalog
+from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NotInstalledError
 
 
@@ -37,6 +42,85 @@ def reach_bucket(connection, properties):
     )
 
 
+def text_of(value):
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def micros(value):
+    """Dates and times as the numbers that bounds hold."""
+    if isinstance(value, datetime.datetime):
+        return (value.replace(tzinfo=None) - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
+    if isinstance(value, datetime.date):
+        return (value - datetime.date(1970, 1, 1)).days
+    return value
+
+
+def audit_file(table, file, problems):
+    """What the manifest says of a data file against the file itself."""
+    said = file.file_path
+    source = table.io.new_input(said)
+    if len(source) != file.file_size_in_bytes:
+        problems.append(f"{said}: {len(source)} bytes, the manifest says {file.file_size_in_bytes}")
+    with source.open() as stream:
+        parquet = pyarrow.parquet.ParquetFile(stream)
+        data = parquet.read()
+        fields = parquet.schema_arrow
+    if data.num_rows != file.record_count:
+        problems.append(f"{said}: {data.num_rows} rows, the manifest says {file.record_count}")
+    columns = {field.field_id: field for field in table.schema().fields}
+    for field in fields:
+        number = int((field.metadata or {}).get(b"PARQUET:field_id", b"-1"))
+        if number not in columns or columns[number].name != field.name:
+            problems.append(f"{said}: column {field.name} has field id {number}")
+            continue
+        values = [micros(value) for value in data.column(field.name).to_pylist()]
+        present = [value for value in values if value is not None]
+        counted = (file.value_counts or {}).get(number), (file.null_value_counts or {}).get(number)
+        if counted != (len(values), len(values) - len(present)):
+            problems.append(f"{said}: {field.name} has {counted} values and nulls, it is {len(values)}, {len(values) - len(present)}")
+        for which, bounds, wanted in (("lower", file.lower_bounds, min), ("upper", file.upper_bounds, max)):
+            if number not in (bounds or {}):
+                if present:
+                    problems.append(f"{said}: {field.name} has no {which} bound")
+                continue
+            bound = micros(text_of(from_bytes(columns[number].field_type, bounds[number])))
+            if bound != wanted(present):
+                problems.append(f"{said}: {field.name} has the {which} bound {bound}, it is {wanted(present)}")
+
+
+def audit(table, snapshot, audited):
+    """Where files, entries and counters of a snapshot do not say the same. `audited`: files that were looked at before."""
+    problems = []
+    live, added, deleted = [], [], []
+    for manifest in snapshot.manifests(table.io):
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False):
+            ours = entry.snapshot_id == snapshot.snapshot_id
+            if int(entry.status) != 2:
+                live.append(entry.data_file)
+            if ours and int(entry.status) != 0:
+                (deleted if int(entry.status) == 2 else added).append(entry.data_file)
+    for file in live:
+        if file.file_path not in audited:
+            audited.add(file.file_path)
+            audit_file(table, file, problems)
+    said = snapshot.summary.additional_properties
+    sums = {
+        "total-data-files": len(live),
+        "total-records": sum(file.record_count for file in live),
+        "total-files-size": sum(file.file_size_in_bytes for file in live),
+        "added-data-files": len(added),
+        "added-records": sum(file.record_count for file in added),
+        "added-files-size": sum(file.file_size_in_bytes for file in added),
+        "deleted-data-files": len(deleted),
+        "deleted-records": sum(file.record_count for file in deleted),
+        "removed-files-size": sum(file.file_size_in_bytes for file in deleted),
+    }
+    for name, count in sums.items():
+        if int(said.get(name) or 0) != count:
+            problems.append(f"{name} is {said.get(name)}, the manifests have {count}")
+    return problems, len(live)
+
+
 def main():
     place, name = sys.argv[1:3]
     properties = properties_of(place)
@@ -53,6 +137,7 @@ def main():
         duckdb_extensions.import_extension(extension, con=connection)
         connection.load_extension(extension)
     location = table.metadata_location.removeprefix("file://")
+    audited = set()
     answer = {"fields": [(field.field_id, field.name, str(field.field_type)) for field in table.schema().fields], "refs": {}}
     for reference, ref in sorted(table.metadata.refs.items()):
         snapshot = table.snapshot_by_id(ref.snapshot_id)
@@ -72,6 +157,8 @@ def main():
             "duckdb": texts([[row[index] for index in rows] for row in scanned.fetchall()]),
             "entries": sorted(entries),
         }
+        problems, looked_at = audit(table, snapshot, audited)
+        answer["refs"][reference] |= {"problems": problems, "audited": looked_at}
     json.dump(answer, sys.stdout)
 
 

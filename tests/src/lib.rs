@@ -18,6 +18,7 @@ mod kill;
 mod kill_two;
 mod maintenance;
 mod paths;
+mod profiles;
 mod rejects;
 mod replay;
 mod reproduce;

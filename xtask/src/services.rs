@@ -22,7 +22,13 @@ pub struct Services {
     pub present: Vec<String>,
     /// `S3 server (no go to build MinIO with)`
     pub skipped: Vec<String>,
+    /// Parts of the names of tests that need a server that is not there. They are left out, so that they never look like passed.
+    pub without: Vec<&'static str>,
 }
+
+/// Tests by the module that they are in.
+const NEEDS_POSTGRES: [&str; 2] = ["on_postgres", "tests::services::"];
+const NEEDS_S3: [&str; 4] = ["on_s3::", "and_s3::", "store::s3::tests::", "tests::s3_faults::"];
 
 impl Services {
     /// Looks for the servers. Postgres is installed where apt may; MinIO is built, which takes minutes once, when `build` says so.
@@ -30,11 +36,11 @@ impl Services {
         let mut services = Self::default();
         match postgres(output) {
             Ok(folder) => services.add("LAKEHOST_POSTGRES_BIN", folder, "postgres"),
-            Err(error) => services.skipped.push(format!("postgres ({error:#})")),
+            Err(error) => services.lack(format!("postgres ({error:#})"), &NEEDS_POSTGRES),
         }
         match minio(workspace, build, output) {
             Ok(program) => services.add("LAKEHOST_MINIO", program, "minio"),
-            Err(error) => services.skipped.push(format!("S3 server ({error:#})")),
+            Err(error) => services.lack(format!("S3 server ({error:#})"), &NEEDS_S3),
         }
         Ok(services)
     }
@@ -42,6 +48,11 @@ impl Services {
     fn add(&mut self, variable: &'static str, path: PathBuf, name: &str) {
         self.present.push(name.to_owned());
         self.variables.push((variable, path));
+    }
+
+    fn lack(&mut self, what: String, tests: &[&'static str]) {
+        self.skipped.push(what);
+        self.without.extend(tests);
     }
 
     /// For the step's line.

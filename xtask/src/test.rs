@@ -169,8 +169,10 @@ impl Gate<'_> {
     /// Runs tests and adds up cargo's own `test result:` lines.
     fn counted(&mut self, verb: &[&str]) -> Result<()> {
         let mut command = self.workspace.cargo(&[verb, &WHOLE].concat());
-        if !self.filter.is_empty() {
-            command.arg("--").args(&self.filter);
+        let skips = self.services.without.iter().flat_map(|part| ["--skip", part]);
+        let filters: Vec<&str> = self.filter.iter().map(String::as_str).chain(skips).collect();
+        if !filters.is_empty() {
+            command.arg("--").args(&filters);
         }
         command.env("LAKEHOST_BIN", self.workspace.lakehost());
         if let Some(python) = &self.python {
@@ -182,7 +184,12 @@ impl Gate<'_> {
         }
         let result = process::run(&mut command, &self.log());
         let log = std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())?;
-        self.counts.add(Counts::read(&log));
+        let mut counts = Counts::read(&log);
+        if self.filter.is_empty() {
+            // Nothing else was filtered out: these are the tests without their server.
+            counts.ignored += counts.left_out;
+        }
+        self.counts.add(counts);
         result
     }
 }
@@ -223,6 +230,8 @@ struct Counts {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// By a filter or `--skip`.
+    left_out: u64,
 }
 
 impl Counts {
@@ -240,6 +249,7 @@ impl Counts {
                     "passed" => counts.passed += number,
                     "failed" => counts.failed += number,
                     "ignored" => counts.ignored += number,
+                    "filtered" => counts.left_out += number,
                     _ => {}
                 }
             }
@@ -251,6 +261,7 @@ impl Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.left_out += other.left_out;
     }
 
     fn since(self, before: Self) -> Self {
@@ -258,6 +269,7 @@ impl Counts {
             passed: self.passed - before.passed,
             failed: self.failed - before.failed,
             ignored: self.ignored - before.ignored,
+            left_out: self.left_out - before.left_out,
         }
     }
 
@@ -284,7 +296,7 @@ noise: 7 passed
 test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 12.31s
 ";
         let counts = Counts::read(log);
-        assert_eq!(counts, Counts { passed: 12, failed: 2, ignored: 1 });
+        assert_eq!(counts, Counts { passed: 12, failed: 2, ignored: 1, left_out: 5 });
         assert_eq!(counts.shown(), "   12 passed, 2 failed, 1 skipped");
         assert_eq!(Counts::default().shown(), "");
     }

@@ -60,10 +60,14 @@ pub enum Command {
 /// Where things are. Shared by all verbs that touch a warehouse.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Place {
-    /// Folder (or file:// URL) that holds the tables and the catalog [default: ./warehouse]
+    /// Folder (or file:// URL) that holds the tables, or s3://bucket/prefix [default: ./warehouse]
     #[arg(long, value_name = "DIR-or-URL", help_heading = "Where")]
     pub warehouse: Option<String>,
-    /// Profile of lakehost.toml [default: local]
+    /// Catalog that knows the tables: sqlite:///PATH, postgresql://USER@HOST/DATABASE or https://HOST/PATH; without a password in it
+    /// [default: the profile's, else catalog.db in the warehouse]
+    #[arg(long, value_name = "URI", help_heading = "Where")]
+    pub catalog: Option<String>,
+    /// Profile of lakehost.toml: warehouse, catalog and keys under one name [default: local]
     #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub profile: Option<String>,
     /// The configuration file [default: ./lakehost.toml, when there is one]

@@ -18,6 +18,9 @@ pub enum Error {
     /// `lakehost.toml` or a `LAKEHOST__…` variable.
     #[error("{message}")]
     Config { place: String, message: String, hint: Option<String> },
+    /// A profile that is not there, or cannot work.
+    #[error("{message}")]
+    Profile { profile: String, message: String, hint: Option<String> },
     /// A pipeline that the file does not have.
     #[error("no pipeline `{name}`")]
     PipelineUnknown { name: String, file: Option<PathBuf>, nearest: Option<String>, known: Vec<String> },
@@ -117,6 +120,7 @@ impl Diagnostic for Error {
             Self::TableUnknown { .. } => codes::CATALOG_NO_TABLE,
             Self::NotAllowed { .. } => codes::TRUST_GRANT,
             Self::Config { .. } => codes::CONFIG_FILE,
+            Self::Profile { .. } => codes::PROFILE,
             Self::PipelineUnknown { .. } => codes::PIPELINE_UNKNOWN,
             Self::PluginConfig { .. } => codes::PLUGIN_CONFIG,
             Self::Window { .. } => codes::WINDOW,
@@ -137,6 +141,7 @@ impl Diagnostic for Error {
         let input = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         match self {
             Self::Config { place, .. } => input("file", place),
+            Self::Profile { profile, .. } => input("profile", profile),
             Self::PipelineUnknown { file: Some(file), .. } => input("file", &file.display().to_string()),
             Self::Unapproved { plugin, .. } => input("plugin", plugin),
             Self::TableUnknown { table, .. } => input("table", table),
@@ -171,6 +176,7 @@ impl Diagnostic for Error {
         match self {
             Self::Usage { hint, .. }
             | Self::Config { hint, .. }
+            | Self::Profile { hint, .. }
             | Self::PluginConfig { hint, .. }
             | Self::Window { hint, .. } => hint.clone(),
             Self::PipelineUnknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),

@@ -1,10 +1,9 @@
 //! A warehouse that a command works in: its lake, opened, and the threads that the lake runs on.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use lakehost_lake::{IcebergLake, LakeOptions, MetadataTable, snapshot_as_of};
+use lakehost_lake::{IcebergLake, MetadataTable, snapshot_as_of};
 use lakehost_pipeline::Fault;
 use lakehost_pipeline::ports::{Lake, Load, LoadRecord, TableInfo, TableName, Target};
 use lakehost_query::{AsOf, OpenTable, Tables};
@@ -12,7 +11,6 @@ use tokio::runtime::Runtime;
 
 use crate::config::resolve::Where;
 use crate::error::Error;
-use crate::progress;
 use crate::time::utc;
 
 /// Threads that wait for files, catalog, network and timers. Rows are worked on elsewhere.
@@ -32,16 +30,15 @@ impl Warehouse {
 
     /// As [`Warehouse::open`], on threads that the command has already.
     pub fn open_on(runtime: Arc<Runtime>, place: &Where) -> Result<Self, Fault> {
-        let clock = Arc::new(progress::now_ms);
-        let options = LakeOptions::new(place.warehouse.clone(), runtime.handle().clone(), clock);
+        let options = place.options(runtime.handle().clone())?;
         let lake = IcebergLake::open(options.merging_within(place.memory_bytes / 4))?;
         Ok(Self { lake, _runtime: runtime })
     }
 
     /// Opens a warehouse that is there, for a command that would find nothing in a new one.
     pub fn open_existing(place: &Where) -> Result<Self, Fault> {
-        if !exists(&place.warehouse) {
-            return Err(missing(&place.warehouse).into());
+        if !exists(place) {
+            return Err(missing(place).into());
         }
         Self::open(place)
     }
@@ -82,23 +79,30 @@ impl Lake for NoLake {
     }
 }
 
-/// Whether a folder holds a warehouse.
-pub fn exists(warehouse: &Path) -> bool {
-    // What the lake calls its catalog. Without one there is nothing to read, and reading makes none.
-    warehouse.join("catalog.db").is_file()
+/// Whether there is a catalog to read. One on a server is taken to be there: opening it tells.
+pub fn exists(place: &Where) -> bool {
+    // Without a catalog file there is nothing to read, and reading makes none.
+    place.catalog_file().is_none_or(|file| file.is_file())
 }
 
 /// That a folder without a catalog is one that may get one: it is there, or it is where nobody has loaded yet. One that was `named` and is not
 /// there is a mistake.
-pub fn expect_none_yet(warehouse: &Path, named: bool) -> Result<(), Error> {
-    let later = !named && !warehouse.exists();
-    if later || warehouse.is_dir() { Ok(()) } else { Err(missing(warehouse)) }
+pub fn expect_none_yet(place: &Where, named: bool) -> Result<(), Error> {
+    let later = !named && !place.warehouse.exists();
+    if later || place.is_remote() || place.warehouse.is_dir() { Ok(()) } else { Err(missing(place)) }
 }
 
-fn missing(warehouse: &Path) -> Error {
-    Error::Usage {
-        message: format!("there is no warehouse {}", warehouse.display()),
-        hint: Some("name its folder with --warehouse DIR; `lakehost run` makes a new one".to_owned()),
+fn missing(place: &Where) -> Error {
+    let warehouse = place.warehouse.display();
+    match place.catalog_file().filter(|_| place.catalog.is_some()) {
+        Some(file) => Error::Usage {
+            message: format!("the warehouse {warehouse} has no catalog yet: there is no {}", file.display()),
+            hint: Some("correct `catalog` of the profile or --catalog; `lakehost run` makes a new one".to_owned()),
+        },
+        None => Error::Usage {
+            message: format!("there is no warehouse {warehouse}"),
+            hint: Some("name its folder with --warehouse DIR; `lakehost run` makes a new one".to_owned()),
+        },
     }
 }
 

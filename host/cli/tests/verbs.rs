@@ -71,7 +71,7 @@ fn a_run_answers_json_however_it_ends() {
         (vec!["run", "--plugin", "none.wasm", "--month", "2024-01", "--format", "json"], 2, "LH0101"),
         (vec!["run", "--plugin", "none.wasm", "--month", "2024-01", "--bogus", "--format=json"], 2, "LH0101"),
         (vec!["run", "nobody", "--format", "json"], 2, "LH0103"),
-        (vec!["run", "--plugin", "none.wasm", "--warehouse", "s3://a/b", "--format", "json"], 2, "LH0101"),
+        (vec!["run", "--plugin", "none.wasm", "--warehouse", "s3://a/b", "--format", "json"], 2, "LH0108"),
     ];
     for (arguments, exit, code) in table {
         let (status, out, err) = lakehost(folder.path(), &arguments);
@@ -116,7 +116,7 @@ fn every_verb_answers_an_error_in_json() {
         ("table rewrite-manifests raw.none --format json", 7, "LH0604"),
         ("snapshots none --format json", 2, "LH0101"),
         ("plugin inspect none.wasm --format json", 2, "LH0101"),
-        ("doctor --format json --profile none", 2, "LH0102"),
+        ("doctor --format json --profile none", 2, "LH0108"),
         ("table list --format json --bogus", 2, "LH0101"),
         ("run --plugin none.wasm --month 2024-01 --format json", 2, "LH0101"),
     ];

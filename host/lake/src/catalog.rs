@@ -14,6 +14,7 @@ mod statements;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use iceberg::spec::{
@@ -269,6 +270,14 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// What it can do.
     fn can(&self) -> Abilities {
         Abilities::ALL
+    }
+    /// So long after it was sent a request may still arrive, though the process that sent it is gone; `None`: [`Catalog::settle`] knows.
+    fn late(&self) -> Option<Duration> {
+        None
+    }
+    /// Waits until no commit to this table is under way whose sender is gone. A look at the table after it is a look at how they ended.
+    async fn settle(&self, _table: &TableName) -> Result<()> {
+        Ok(())
     }
     /// Applies all changes or none, in one request; more than one only where [`Abilities::many_tables`]. An `Err` means that none was applied and none can be later.
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome>;

@@ -4,6 +4,8 @@
 //! writes one per table and window. All files of a load carry its run's id in their name, so the record says where to look instead of listing
 //! them. The record need not survive a power cut: without it the files of an unfinished run are orphans like any other.
 
+use std::collections::HashSet;
+
 use lakehost_pipeline::ports::{TableName, Target};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,6 +18,55 @@ use crate::location::data_folder;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::properties;
+
+/// A record of a process that cannot be asked is left alone for so long.
+pub const AGE_MS: i64 = 72 * 3_600_000;
+
+/// When a run last sent a request to a catalog at which one may arrive late: a note beside the run's record, made before the request. It goes when
+/// the outcome is certain.
+pub struct SentNote;
+
+impl SentNote {
+    fn location(core: &Core, run_id: &str, snapshot_id: i64) -> String {
+        format!("{}/{run_id}-{snapshot_id}.sent", core.warehouse.intents())
+    }
+
+    /// A request is about to be sent.
+    pub fn write(core: &Core, run_id: &str, snapshot_id: i64) -> Result<()> {
+        let location = Self::location(core, run_id, snapshot_id);
+        core.store.note(&location, (core.clock)().to_string().as_bytes()).map_err(Error::store("write", location))
+    }
+
+    /// None is under way.
+    pub fn remove(core: &Core, run_id: &str, snapshot_id: i64) {
+        core.forget([Self::location(core, run_id, snapshot_id)]);
+    }
+
+    /// Removes old notes of actions that left no record and whose process died.
+    pub fn sweep(core: &Core) -> Result<()> {
+        let folder = core.warehouse.intents();
+        let files = core.store.list(&folder).map_err(Error::store("list", &folder))?;
+        let records: HashSet<&str> = files.iter().filter_map(|file| file.name.strip_suffix(".json")).collect();
+        let left = files.iter().filter(|file| {
+            let note = file.name.strip_suffix(".sent").is_some_and(|name| !records.contains(name));
+            note && (core.clock)().saturating_sub(file.modified_ms) > AGE_MS
+        });
+        core.forget(left.map(|file| file.location.clone()));
+        Ok(())
+    }
+
+    /// When the last one was sent, if one was. A note that cannot be read was made just now.
+    fn read(core: &Core, run_id: &str, snapshot_id: i64) -> Result<Option<i64>> {
+        let location = Self::location(core, run_id, snapshot_id);
+        match core.store.get(&location) {
+            Ok(text) => {
+                Ok(Some(std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or((core.clock)())))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::store("read", location)(error)),
+        }
+    }
+}
 
 /// What one run is about to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +154,18 @@ impl Intent {
     /// Removes the record: the outcome is certain and everything superfluous is gone.
     pub fn remove(&self, core: &Core) {
         core.forget([self.record(core)]);
+        if core.catalog.late().is_some() {
+            SentNote::remove(core, &self.run_id, self.snapshot_id);
+        }
+    }
+
+    /// Until when, in milliseconds since 1970, a request of this run may still arrive at the catalog; `None`: none is under way.
+    pub fn may_arrive_until_ms(&self, core: &Core) -> Result<Option<i64>> {
+        let Some(late) = core.catalog.late() else { return Ok(None) };
+        let sent_ms = SentNote::read(core, &self.run_id, self.snapshot_id)?;
+        let until_ms =
+            sent_ms.map(|sent_ms| sent_ms.saturating_add(i64::try_from(late.as_millis()).unwrap_or(i64::MAX)));
+        Ok(until_ms.filter(|until_ms| (core.clock)() < *until_ms))
     }
 
     /// All records, unreadable ones as their location and the reason.

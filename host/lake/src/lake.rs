@@ -77,7 +77,7 @@ impl IcebergLake {
             Ok(resolved) => {
                 for run in resolved {
                     match run.resolution {
-                        Resolution::InUse => {}
+                        Resolution::InUse | Resolution::Waiting { .. } => {}
                         Resolution::Landed { snapshot_id } => {
                             tracing::info!(run_id = %run.run_id, snapshot_id, "an interrupted run had been committed");
                         }

@@ -56,6 +56,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use catalog::{
     Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, Placed, PostgresCatalog, PostgresOptions,
@@ -83,5 +84,6 @@ pub use provenance::Provenance;
 pub use refs::{RefKind, references};
 pub use reshape::Reshaped;
 pub use resolve::{Resolution, Resolved};
-pub use store::{LocalStore, PendingUpload, S3Options, S3Store, Store, StoreBytes, StoredFile};
+pub use store::{LocalStore, PendingUpload, Renew, S3Options, S3Store, Store, StoreBytes, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};
+pub use tls::Tls;

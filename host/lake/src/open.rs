@@ -43,7 +43,7 @@ impl CatalogOptions {
         Ok(match scheme.map(|scheme| scheme.split('+').next().unwrap_or(scheme)) {
             None | Some("sqlite") => Self::Sqlite { uri: Some(uri.to_owned()), name: name.to_owned() },
             Some("postgresql" | "postgres") => {
-                Self::Postgres(PostgresOptions { url: Secret::new(uri), password: None, name: name.to_owned() })
+                Self::Postgres(PostgresOptions { name: name.to_owned(), ..PostgresOptions::new(Secret::new(uri)) })
             }
             Some("http" | "https") => {
                 let parsed = uri.parse().map_err(|_| Error::Setting {

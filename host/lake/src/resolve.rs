@@ -2,6 +2,9 @@
 //!
 //! A file is deleted only when it is certain that no snapshot has it: the history of `main` reaches back without a gap to where the run
 //! began and does not list its snapshot, or, when snapshots have expired or were rolled back, no manifest of any snapshot names the file.
+//!
+//! A request of a process that is gone may still be under way. A database is asked to wait for the transactions that hold the table's row; of a
+//! catalog behind HTTP nobody can ask that, so nothing is deleted until the time is over in which a request can be kept somewhere.
 
 use std::collections::HashSet;
 
@@ -11,13 +14,10 @@ use crate::catalog::TableState;
 use crate::commit::{Landed, Manifests, REQUESTS, Verdict, landed};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::intent::Intent;
+use crate::intent::{AGE_MS, Intent, SentNote};
 use crate::location::{data_prefix, manifest_prefix, metadata_id};
 use crate::process::Life;
 use crate::properties;
-
-/// A record of a process that cannot be asked is left alone for so long.
-const AGE_MS: i64 = 72 * 3_600_000;
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum Resolution {
     NotLanded { files_deleted: usize },
     /// Its process is at work, or may be.
     InUse,
+    /// It is not in the table, and a request that was sent to the catalog may still arrive until then, in milliseconds since 1970. Everything is
+    /// kept.
+    Waiting { until_ms: i64 },
     /// Cannot be told; everything is kept.
     Unsure { reason: String },
 }
@@ -68,6 +71,9 @@ pub async fn resolve(core: &Core, ask: Ask<'_>) -> Result<Vec<Resolved>> {
             }
         }
     }
+    if core.catalog.late().is_some() {
+        SentNote::sweep(core)?;
+    }
     Ok(resolved)
 }
 
@@ -85,8 +91,13 @@ fn is_old(core: &Core, intent: &Intent) -> bool {
 }
 
 async fn one(core: &Core, intent: &Intent) -> Result<Resolution> {
+    // In this order: what arrives until now is seen by the look after it.
+    let waits = intent.may_arrive_until_ms(core)?.map(|until_ms| Resolution::Waiting { until_ms });
+    if let Err(error) = core.catalog.settle(&intent.table_name()).await {
+        return Ok(Resolution::Unsure { reason: format!("other writers are at the table: {error}") });
+    }
     let Some(state) = find(core, intent).await? else {
-        return Ok(without_table(core, intent));
+        return Ok(waits.unwrap_or_else(|| without_table(core, intent)));
     };
     let recorded = properties::loaded(state.metadata.properties(), &intent.window)
         .is_some_and(|(_, snapshot_id)| snapshot_id == intent.snapshot_id);
@@ -104,7 +115,7 @@ async fn one(core: &Core, intent: &Intent) -> Result<Resolution> {
         return Ok(Resolution::Landed { snapshot_id: intent.snapshot_id });
     }
     // Also where it cannot be told whether it landed: no snapshot has any of its files now.
-    Ok(not_landed(core, intent, files))
+    Ok(waits.unwrap_or_else(|| not_landed(core, intent, files)))
 }
 
 /// The run's table, also when it was renamed.

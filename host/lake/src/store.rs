@@ -7,6 +7,7 @@ mod iceberg_storage;
 mod local;
 mod local_sink;
 mod s3;
+mod s3_keys;
 mod s3_sink;
 mod s3_uploads;
 
@@ -15,6 +16,7 @@ use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use lakehost_columnar::{ByteSource, FileSink};
@@ -43,6 +45,13 @@ pub struct PendingUpload {
     pub upload_id: String,
     /// Milliseconds since 1970, by the store's clock.
     pub started_ms: i64,
+}
+
+/// Who hands out keys for a table's files.
+#[async_trait]
+pub trait Renew: Send + Sync + std::fmt::Debug {
+    /// New ones for the table in this folder, in a catalog's words.
+    async fn renew(&self, location: &str) -> Result<BTreeMap<String, String>, crate::Error>;
 }
 
 /// Where the files of a warehouse are.
@@ -84,6 +93,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     }
     /// What a catalog says about reaching the files under `location`: endpoint, region, keys that run out.
     fn learn(&self, _location: &str, _config: &BTreeMap<String, String>) {}
+    /// Who to ask when keys that it learned run out.
+    fn renewed_by(&self, _renew: Arc<dyn Renew>) {}
     /// The same files for the Iceberg library.
     fn file_io(&self) -> FileIO;
 }

@@ -9,11 +9,14 @@ mod delete;
 mod evolve;
 mod expire;
 mod fail_points;
+mod late;
 mod lost;
+mod many;
 mod merge;
 pub mod minio;
 mod orphans;
 mod races;
+mod readback;
 mod readers;
 mod refs;
 mod rejects;
@@ -41,8 +44,10 @@ mod on_postgres {
     mod delete;
     mod evolve;
     mod lost;
+    mod many;
     mod merge;
     mod races;
+    mod readback;
     mod refs;
     mod rejects;
     mod replay;
@@ -65,8 +70,10 @@ mod on_rest {
     mod delete;
     mod evolve;
     mod lost;
+    mod many;
     mod merge;
     mod races;
+    mod readback;
     mod refs;
     mod rejects;
     mod replay;
@@ -87,8 +94,33 @@ mod on_s3 {
     mod evolve;
     mod lost;
     mod races;
+    mod readback;
     mod refs;
     mod rejects;
     mod replay;
     mod source_state;
+}
+
+/// What others read, with Postgres and a bucket.
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "one suite, every catalog and store")]
+mod on_postgres_and_s3 {
+    mod support {
+        pub use crate::tests::support::{PostgresS3World as World, *};
+    }
+    use crate::tests::readers;
+
+    mod readback;
+}
+
+/// What others read, with a catalog that speaks HTTP and a bucket.
+#[path = "tests"]
+#[allow(clippy::duplicate_mod, reason = "one suite, every catalog and store")]
+mod on_rest_and_s3 {
+    mod support {
+        pub use crate::tests::support::{RestS3World as World, *};
+    }
+    use crate::tests::readers;
+
+    mod readback;
 }

@@ -18,6 +18,7 @@ codes! {
     WINDOW = "LH0105", "the window is not one that the plugin has";
     TABLE_OWNER = "LH0106", "the table belongs to another load";
     QUERY = "LH0107", "the SQL statement is wrong";
+    PROFILE = "LH0108", "the profile is not there or cannot work";
     REFERENCE = "LH0109", "no such snapshot, branch or tag, or its name is taken";
     PLUGIN_TRAP = "LH0201", "a plugin crashed";
     PLUGIN_DEADLINE = "LH0202", "a plugin used up its CPU time";

@@ -152,9 +152,17 @@ impl Diagnostic for Error {
             Self::Columns { source: columnar::Error::Io(error) } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some space on the disk of the warehouse, then run the same command again".to_owned())
             }
+            Self::Columns { source: columnar::Error::Io(error) } if is_refused(error) => {
+                Some("see that the keys of the profile may read, write and delete in the warehouse".to_owned())
+            }
             Self::ReservedColumn { .. } | Self::LakeUnable { .. } | Self::Columns { .. } => None,
         }
     }
+}
+
+/// An object store refused access: a local file system has a number for it, and no words.
+fn is_refused(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::PermissionDenied && error.get_ref().is_some()
 }
 
 fn columns_code(error: &columnar::Error) -> Code {
@@ -165,6 +173,7 @@ fn columns_code(error: &columnar::Error) -> Code {
         }
         E::Schema { .. } | E::UnlistedColumn { .. } | E::MissingColumn { .. } => codes::DATA_SCHEMA,
         E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => codes::MACHINE_DISK,
+        E::Io(error) if is_refused(error) => codes::STORE_ACCESS,
         E::Io(_) => codes::STORE_IO,
         E::MemoryBudget { .. } => codes::MACHINE_MEMORY,
         E::Cancelled => codes::INTERRUPTED,

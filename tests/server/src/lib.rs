@@ -9,14 +9,18 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! It knows nothing of the rest of the project, uses threads and the standard library, and serves one folder, read only.
+//! It knows nothing of the rest of the project, uses threads and the standard library, and serves one folder, read only. With the feature `catalog`
+//! there is an Iceberg REST catalog, too.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
 mod answer;
+#[cfg(feature = "catalog")]
+mod catalog;
 mod date;
 mod fault;
 mod files;
+pub mod programs;
 mod proxy;
 mod range;
 mod request;
@@ -30,6 +34,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+#[cfg(feature = "catalog")]
+pub use catalog::{Files as CatalogFiles, RestServer, Trouble};
 pub use fault::Fault;
 pub use proxy::{Match, Proxy, ProxyFault};
 pub use request::RequestLog;

@@ -43,7 +43,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("wasmtime", &["host/wasm"]),
     ("wasmtime-wasi", &["host/wasm"]),
     ("wit-bindgen", &["sdk/guest"]),
-    ("iceberg", &["host/lake", "host/query"]),
+    ("iceberg", &["host/lake", "host/query", "tests/server"]),
     ("sqlx", &["host/lake"]),
     ("object_store", &["host/lake", "host/query"]),
     ("datafusion", &["host/query"]),

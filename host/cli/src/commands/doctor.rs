@@ -1,9 +1,12 @@
 //! `lakehost doctor`: is this machine fit, can the warehouse be used, do the components load?
 
+mod hops;
+
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lakehost_pipeline::{Code, ErrorReport, Fault};
 use serde_json::{Value, json};
@@ -62,12 +65,15 @@ impl Finding {
 /// Runs all checks. The exit code is that of the first that stands in the way.
 pub fn run(arguments: &DoctorArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
-    let mut findings = vec![
-        machine(),
-        disk("disk of the warehouse", &place.warehouse),
-        disk("disk for downloads", &std::env::temp_dir()),
-    ];
-    findings.push(writable("warehouse", &place.warehouse));
+    let mut findings = vec![machine()];
+    if !place.is_remote() {
+        findings.push(disk("disk of the warehouse", &place.warehouse));
+    }
+    findings.push(disk("disk for downloads", &std::env::temp_dir()));
+    findings.extend(match place.is_remote() {
+        true => hops::bucket(&place),
+        false => vec![writable("warehouse", &place.warehouse)],
+    });
     findings.push(catalog(&place));
     findings.push(cache());
     findings.extend(components(&place));
@@ -139,21 +145,36 @@ fn writable(what: &'static str, folder: &Path) -> Finding {
 }
 
 fn catalog(place: &Where) -> Finding {
-    if !warehouse::exists(&place.warehouse) {
+    if !warehouse::exists(place) {
         return Finding::fine("catalog", "not there yet; a run makes it".to_owned());
     }
-    match Warehouse::open(place).and_then(|warehouse| Ok(warehouse.lake.list(None)?)) {
+    // The names first: they alone tell how fast the catalog is.
+    let opened = Warehouse::open(place).and_then(|warehouse| {
+        let began = Instant::now();
+        warehouse.lake.namespaces()?;
+        let answered = began.elapsed();
+        Ok((warehouse.lake.list(None)?, answered))
+    });
+    let opens = |answered: Duration| match place.catalog_file() {
+        Some(_) => "opens".to_owned(),
+        None => format!("{} answers in {} ms", place.catalog_shown(), answered.as_millis()),
+    };
+    let tables = match opened {
+        Ok((tables, answered)) => Ok((opens(answered), tables)),
+        Err(fault) => Err(fault),
+    };
+    match tables {
         Err(fault) => Finding::broken("catalog", &fault),
-        Ok(tables) if tables.len() == 1 && tables.iter().all(|table| table.problem.is_none()) => {
-            Finding::fine("catalog", "opens, 1 table".to_owned())
+        Ok((opens, tables)) if tables.len() == 1 && tables.iter().all(|table| table.problem.is_none()) => {
+            Finding::fine("catalog", format!("{opens}, 1 table"))
         }
-        Ok(tables) => match tables.iter().find_map(|table| Some((&table.table, table.problem.as_ref()?))) {
+        Ok((opens, tables)) => match tables.iter().find_map(|table| Some((&table.table, table.problem.as_ref()?))) {
             Some((table, problem)) => Finding::warning(
                 "catalog",
                 format!("{table}, one of {}, cannot be read: {problem}", tables.len()),
                 "other tables work; bring its files back from a backup, or drop it",
             ),
-            None => Finding::fine("catalog", format!("opens, {} tables", tables.len())),
+            None => Finding::fine("catalog", format!("{opens}, {} tables", tables.len())),
         },
     }
 }
@@ -234,7 +255,14 @@ fn json_of(findings: &[Finding], place: &Where) -> Value {
         })
         .collect();
     let error = findings.iter().find_map(|finding| finding.error.as_ref());
-    json!({ "version": crate::args::VERSION, "warehouse": place.warehouse, "checks": checks, "error": error })
+    json!({
+        "version": crate::args::VERSION,
+        "profile": place.profile,
+        "warehouse": place.warehouse,
+        "catalog": place.catalog_shown(),
+        "checks": checks,
+        "error": error,
+    })
 }
 
 #[cfg(test)]

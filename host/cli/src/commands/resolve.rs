@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 
 use crate::args::{ReportFormat, ResolveArguments};
 use crate::config::resolve::place;
+use crate::exit_code;
+use crate::runs::History;
 use crate::table::{Align, TextTable};
+use crate::time::utc;
 use crate::warehouse::Warehouse;
-use crate::{exit_code, runs};
 
 /// Resolves all such runs, or one.
 pub fn run(arguments: &ResolveArguments) -> Result<u8, Fault> {
@@ -19,7 +21,7 @@ pub fn run(arguments: &ResolveArguments) -> Result<u8, Fault> {
         && !resolved.iter().any(|run| run.run_id.contains(run_id.as_str()))
     {
         // A run that ended well left a report and nothing to resolve; of any other name there is no trace.
-        runs::one(&place.warehouse, run_id)?;
+        History::of(&place)?.one(run_id)?;
     }
     match arguments.format {
         ReportFormat::Json => {
@@ -48,6 +50,10 @@ fn found(resolution: &Resolution) -> String {
         Resolution::NotLanded { files_deleted: 1 } => "it had not been committed; 1 file deleted".to_owned(),
         Resolution::NotLanded { files_deleted } => format!("it had not been committed; {files_deleted} files deleted"),
         Resolution::InUse => "its process is still at work".to_owned(),
+        Resolution::Waiting { until_ms } => format!(
+            "a request may still arrive; look again after {} UTC",
+            utc(u64::try_from(*until_ms).unwrap_or_default())
+        ),
         Resolution::Unsure { reason } => format!("left as it is: {reason}"),
     }
 }
@@ -57,6 +63,7 @@ fn json_of(run: &Resolved) -> Value {
         Resolution::Landed { snapshot_id } => ("landed", Some(snapshot_id.to_string())),
         Resolution::NotLanded { .. } => ("not-landed", None),
         Resolution::InUse => ("in-use", None),
+        Resolution::Waiting { .. } => ("waiting", None),
         Resolution::Unsure { .. } => ("unsure", None),
     };
     json!({

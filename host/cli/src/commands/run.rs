@@ -19,9 +19,10 @@ use crate::plugins::{self, Plugins};
 use crate::progress::Progress;
 use crate::recorded::{Part, Recorded};
 use crate::render::{self, Colour, line};
+use crate::runs::History;
 use crate::upkeep::{self, Upkeep};
 use crate::warehouse::{self, NoLake, Warehouse};
-use crate::{append, embedded, exit_code, failures, report, runs, screen, signals};
+use crate::{append, embedded, exit_code, failures, report, screen, signals};
 
 /// What a run that came to its end leaves to tell.
 pub struct Ended {
@@ -171,7 +172,7 @@ pub fn load_request(
     let recorded = recorded(&request, &parts, &about.config_schema, &cleaner_plugins)?;
     let mut plan = plan(arguments, &request, run_id, windows, &parts, recorded);
     let mut source = plugins.source(&plugin, &parts.config, &grants)?;
-    let warehouse = match plan.dry_run && !warehouse::exists(&request.place.warehouse) {
+    let warehouse = match plan.dry_run && !warehouse::exists(&request.place) {
         true => None,
         false => Some(Warehouse::open_on(Arc::clone(&runtime), &request.place)?),
     };
@@ -224,7 +225,8 @@ fn keep(
     plugins: &Plugins,
 ) -> Result<Option<String>, Fault> {
     let json = whole(report, warnings, upkeep)?;
-    let kept = runs::record(&request.place.warehouse, &report.run_id, &json, &plugins.ledger.entries());
+    let kept = History::of(&request.place)
+        .and_then(|history| history.record(&report.run_id, &json, &plugins.ledger.entries()));
     Ok(kept.err().map(|error| {
         let cause = error.cause().unwrap_or_default();
         let cause = cause.split(" at path ").next().unwrap_or_default();

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ReportFormat, RunsArguments};
 use crate::config::resolve;
+use crate::runs::History;
 use crate::table::{Align, TextTable, grouped};
 use crate::time::utc;
 use crate::{exit_code, memory, runs, warehouse};
@@ -12,15 +13,16 @@ use crate::{exit_code, memory, runs, warehouse};
 /// Lists the runs, or shows one.
 pub fn run(arguments: &RunsArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
-    if !warehouse::exists(&place.warehouse) {
-        warehouse::expect_none_yet(&place.warehouse, arguments.place.warehouse.is_some())?;
+    if !warehouse::exists(&place) {
+        warehouse::expect_none_yet(&place, arguments.place.warehouse.is_some())?;
     }
+    let history = History::of(&place)?;
     if let Some(run_id) = &arguments.run_id {
         // A report is JSON by nature; there is no shorter way to show all of it.
-        super::print_json(&runs::one(&place.warehouse, run_id)?)?;
+        super::print_json(&history.one(run_id)?)?;
         return Ok(exit_code::SUCCESS);
     }
-    let newest = runs::newest(&place.warehouse, arguments.limit)?;
+    let newest = history.newest(arguments.limit)?;
     match arguments.format {
         ReportFormat::Json => {
             let reports: Vec<Value> = newest.into_iter().map(|(_, report)| report).collect();

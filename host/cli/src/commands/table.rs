@@ -24,9 +24,9 @@ const SHOWN_CHARS: usize = 200;
 /// All tables.
 pub fn list(arguments: &TableListArguments) -> Result<u8, Fault> {
     let place = resolve::place(&arguments.place, None)?;
-    let warehouse = match warehouse::exists(&place.warehouse) {
+    let warehouse = match warehouse::exists(&place) {
         true => Some(Warehouse::open(&place)?),
-        false => warehouse::expect_none_yet(&place.warehouse, arguments.place.warehouse.is_some()).map(|()| None)?,
+        false => warehouse::expect_none_yet(&place, arguments.place.warehouse.is_some()).map(|()| None)?,
     };
     let lines = match &warehouse {
         Some(warehouse) => warehouse.lake.list(None)?,

@@ -9,6 +9,7 @@ use toml::Table;
 
 use super::checks::CheckSection;
 use super::maintenance::Maintenance;
+use super::profile::Profile;
 use super::{did_you_mean, environment, types};
 use crate::error::Error;
 
@@ -25,16 +26,6 @@ pub struct File {
     /// What is loaded, by name.
     #[serde(default)]
     pub pipeline: BTreeMap<String, Pipeline>,
-}
-
-/// A place for tables.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Profile {
-    /// Folder or file:// URL, relative to the file.
-    pub warehouse: Option<String>,
-    /// Memory budget of a run: `512MiB`.
-    pub memory: Option<String>,
 }
 
 /// A source, its cleaners and its table.

@@ -1,13 +1,17 @@
 //! Configuration: the file as it is written (`file`), what it means together with flags and environment (`resolve`), its published JSON Schema
-//! (`schema`), values of the wrong type (`types`), and the settings of plugins (`values`).
+//! (`schema`), values of the wrong type (`types`), the settings of plugins (`values`), and places for tables (`profile`, `secret`, `reach`, `place`).
 
 pub mod checks;
 pub mod environment;
 pub mod file;
 pub mod maintenance;
 pub mod partition;
+pub mod place;
+pub mod profile;
+pub mod reach;
 pub mod resolve;
 pub mod schema;
+pub mod secret;
 pub mod sort;
 pub mod types;
 pub mod values;

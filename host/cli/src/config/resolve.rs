@@ -3,7 +3,7 @@
 //! Order: flag, then `LAKEHOST__SECTION__KEY`, then file, then default. What needs the plugin itself (its settings, its windows) is decided once
 //! it is loaded, from the parts kept here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lakehost_columnar::{PartitionField, SortKey, Verify};
 use lakehost_lake::Thresholds;
@@ -11,24 +11,12 @@ use lakehost_pipeline::ports::{TableName, WriteMode};
 use lakehost_pipeline::{Check, Contract, OnDrift};
 
 use super::file::{self, File, Loaded, Pipeline, SchemaContract, Write};
+use super::place::place_in;
+pub use super::place::{Where, place};
 use super::sort::sort_key;
-use super::{checks, did_you_mean, maintenance, nearest, partition};
+use super::{checks, maintenance, nearest, partition};
 use crate::args::{Place, RunArguments, VerifyArgument, WriteModeArgument};
 use crate::error::Error;
-use crate::memory;
-
-/// The profile that is used when nobody names one.
-const DEFAULT_PROFILE: &str = "local";
-/// Where tables lie when nobody says otherwise.
-const DEFAULT_WAREHOUSE: &str = "./warehouse";
-
-/// Where tables lie, and the budget to work with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Where {
-    /// Absolute.
-    pub warehouse: PathBuf,
-    pub memory_bytes: u64,
-}
 
 /// A component as it was named.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,62 +81,6 @@ pub struct Request {
     /// When the table is worked on after the run; `None`: never.
     pub maintenance: Option<Thresholds>,
     pub place: Where,
-}
-
-/// Where the tables of a command lie.
-pub fn place(arguments: &Place, memory: Option<&str>) -> Result<Where, Error> {
-    let loaded = file::load(arguments.file.as_deref())?;
-    place_in(arguments, memory, &loaded)
-}
-
-fn place_in(arguments: &Place, memory: Option<&str>, loaded: &Loaded) -> Result<Where, Error> {
-    let profiles = &loaded.file.profile;
-    let name = arguments.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
-    let profile = profiles.get(name);
-    if profile.is_none() && arguments.profile.is_some() && name != DEFAULT_PROFILE {
-        return Err(Error::Config {
-            place: loaded.place(),
-            message: format!("no profile `{}`", name.escape_debug()),
-            hint: did_you_mean(name, profiles.keys().map(String::as_str))
-                .or_else(|| Some(format!("add a [profile.{name}] section with a `warehouse`"))),
-        });
-    }
-    let from_profile = profile.and_then(|profile| profile.warehouse.as_deref());
-    let (folder, text, whose) = match (&arguments.warehouse, from_profile) {
-        (Some(flag), _) => (Path::new("."), flag.as_str(), "--warehouse"),
-        (None, Some(text)) => (loaded.folder(), text, "warehouse"),
-        (None, None) => (Path::new("."), DEFAULT_WAREHOUSE, "warehouse"),
-    };
-    let memory_bytes = match (memory, profile.and_then(|profile| profile.memory.as_deref())) {
-        (Some(flag), _) => memory::parse_budget(flag, "--memory")?,
-        (None, Some(key)) => memory::parse_budget(key, "the profile's `memory`")?,
-        (None, None) => memory::DEFAULT_BYTES,
-    };
-    Ok(Where { warehouse: warehouse(folder, text, whose)?, memory_bytes })
-}
-
-/// A folder or file:// URL as an absolute path.
-fn warehouse(folder: &Path, text: &str, whose: &str) -> Result<PathBuf, Error> {
-    let path = match text.split_once("://") {
-        Some(("file", _)) => {
-            url::Url::parse(text).ok().and_then(|url| url.to_file_path().ok()).ok_or_else(|| Error::Usage {
-                message: format!("`{}` is not a folder for {whose}", text.escape_debug()),
-                hint: Some("write it as ./warehouse or file:///data/warehouse".to_owned()),
-            })?
-        }
-        Some((scheme, _)) => {
-            return Err(Error::Usage {
-                message: format!(
-                    "{whose} lies on {}://, and object stores are planned: this version keeps tables in a local folder",
-                    scheme.escape_debug()
-                ),
-                hint: Some("write it as ./warehouse or file:///data/warehouse".to_owned()),
-            });
-        }
-        None if text.is_empty() => return Err(Error::usage(format!("{whose} is empty"))),
-        None => folder.join(text),
-    };
-    std::path::absolute(&path).map_err(|error| Error::file(&path, "located", error))
 }
 
 /// What `run` was asked to do.
@@ -327,6 +259,8 @@ fn mode(flag: Option<WriteModeArgument>, key: Option<Write>) -> Option<WriteMode
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use lakehost_pipeline::Diagnostic;
 
     use super::*;
@@ -385,7 +319,10 @@ models = "dbt_project"
     #[test]
     fn a_pipeline_comes_from_the_file() {
         let request = request(&asked("trips"), &loaded()).unwrap();
-        assert_eq!(request.place, Where { warehouse: PathBuf::from("/project/store"), memory_bytes: 256 << 20 });
+        assert_eq!(
+            (request.place.warehouse.as_path(), request.place.memory_bytes),
+            (Path::new("/project/store"), 256 << 20)
+        );
         assert_eq!(request.source.folder, Path::new("/project"));
         assert_eq!(request.source.table["dataset"].as_str(), Some("green"));
         assert_eq!(request.cleaners.len(), 1);
@@ -438,7 +375,7 @@ models = "dbt_project"
         arguments.cleaner = vec!["other.wasm".to_owned()];
         arguments.partition_by = Some("region".to_owned());
         let request = request(&arguments, &loaded()).unwrap();
-        assert_eq!(request.place, Where { warehouse: PathBuf::from("/big"), memory_bytes: 1 << 30 });
+        assert_eq!((request.place.warehouse.as_path(), request.place.memory_bytes), (Path::new("/big"), 1 << 30));
         assert_eq!(request.allow.values(), ["https://a/", "https://b/"]);
         assert_eq!(request.allow.pipeline.map(|allow| (allow.name, allow.values.len())), Some(("trips".to_owned(), 1)));
         assert_eq!(request.cleaners.len(), 1);
@@ -478,10 +415,17 @@ models = "dbt_project"
             |a| a.pipeline = Some("modelled".to_owned()),
             "LH0102: `models` in pipeline modelled: running dbt models is planned, and this version does not have it; take the key out; run dbt on the tables yourself",
         );
-        check(|a| a.place.profile = Some("bigg".to_owned()), "LH0102: no profile `bigg`; did you mean `big`?");
+        check(
+            |a| a.place.profile = Some("bigg".to_owned()),
+            "LH0108: no profile `bigg` in /project/lakehost.toml; did you mean `big`?",
+        );
+        check(
+            |a| a.place.warehouse = Some("gs://bucket/x".to_owned()),
+            "LH0101: --warehouse lies on gs://, which lakehost does not know; write it as ./warehouse, file:///data/warehouse or s3://bucket/prefix",
+        );
         check(
             |a| a.place.warehouse = Some("s3://bucket/x".to_owned()),
-            "LH0101: --warehouse lies on s3://, and object stores are planned: this version keeps tables in a local folder; write it as ./warehouse or file:///data/warehouse",
+            "LH0108: the warehouse s3://bucket/x has no catalog; a catalog file cannot lie in a bucket: name one with `catalog` in the profile, or --catalog",
         );
         check(|a| a.memory = Some("1MiB".to_owned()), "LH0101: --memory of 1MiB is too small; give at least 64MiB");
         check(

@@ -1,10 +1,13 @@
 //! The JSON Schema of `lakehost.toml`, for editors: `lakehost init --schema` prints it.
 
+mod profile;
+
 use serde_json::{Value, json};
+
+use self::profile::profile;
 
 /// The schema. A test holds it against what `file.rs` accepts.
 pub fn schema() -> Value {
-    let text = |about: &str| json!({ "type": "string", "description": about });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lakehost.toml",
@@ -15,14 +18,7 @@ pub fn schema() -> Value {
             "profile": {
                 "type": "object",
                 "description": "Where tables lie, by name; `local` is used when nobody says otherwise",
-                "additionalProperties": {
-                    "type": "object",
-                    "additionalProperties": false,
-                    "properties": {
-                        "warehouse": text("Folder or file:// URL, relative to this file"),
-                        "memory": text("Memory budget of a run: 512MiB"),
-                    },
-                },
+                "additionalProperties": profile(),
             },
             "pipeline": {
                 "type": "object",
@@ -229,6 +225,11 @@ mod tests {
         for (section, pointer) in [
             ("", "/properties"),
             ("[profile.a]", "/properties/profile/additionalProperties/properties"),
+            (
+                "[profile.a.catalog]\nuri = \"x\"",
+                "/properties/profile/additionalProperties/properties/catalog/anyOf/1/properties",
+            ),
+            ("[profile.a.s3]", "/properties/profile/additionalProperties/properties/s3/properties"),
             ("[pipeline.a]\nplugin = \"x\"", "/properties/pipeline/additionalProperties/properties"),
             (
                 "[[pipeline.a.cleaner]]\nplugin = \"x\"",

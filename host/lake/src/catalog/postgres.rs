@@ -10,15 +10,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lakehost_pipeline::Secret;
 use lakehost_pipeline::ports::TableName;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Executor, PgPool};
+use tokio::sync::OnceCell;
 
 use super::Outcome;
 use super::sql::{Engine, SqlCatalog, Swap};
-use super::statements::{ADD_TYPE, NAMESPACES, TABLES};
+use super::statements::{ADD_TABLE, ADD_TYPE, LOCK_TABLE, NAMESPACES, TABLES};
 use crate::error::{Error, Result, postgres_code};
 use crate::fail_point::{self, FailPoints};
 use crate::store::Store;
+use crate::tls::Tls;
 
 mod on {
     super::super::statements::statements!(sqlx::PgPool, sqlx::PgConnection);
@@ -27,6 +29,8 @@ mod on {
 /// So long for a connection, a lock, a statement. A commit waits for those before it, so all are generous.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(45);
+/// A SQL table that is not there.
+const UNDEFINED_TABLE: &str = "42P01";
 /// The database gives up first, with an answer that says so.
 const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s'";
 
@@ -38,6 +42,17 @@ pub struct PostgresOptions {
     pub password: Option<Secret>,
     /// PyIceberg must be given the same name.
     pub name: String,
+    /// What an encrypted connection trusts and shows. With an authority the connection must be encrypted and the server's name its own, unless
+    /// the URL has an `sslmode`.
+    pub tls: Tls,
+}
+
+impl PostgresOptions {
+    /// A catalog named `lakehost`, with no more than the URL says.
+    #[must_use]
+    pub fn new(url: Secret) -> Self {
+        Self { url, password: None, name: "lakehost".to_owned(), tls: Tls::default() }
+    }
 }
 
 /// A catalog in a Postgres database.
@@ -49,10 +64,12 @@ pub struct Postgres {
     pool: PgPool,
     /// For messages.
     shown: String,
+    /// The two SQL tables are there. They are made with the first change, so that looking changes nothing.
+    prepared: OnceCell<()>,
 }
 
 impl PostgresCatalog {
-    /// Connects; makes the two SQL tables when they are not there.
+    /// Connects.
     pub async fn open(options: &PostgresOptions, store: Arc<dyn Store>, fail_points: FailPoints) -> Result<Self> {
         let (connect, shown) = connect_options(options)?;
         let pool = PgPoolOptions::new()
@@ -67,8 +84,10 @@ impl PostgresCatalog {
             .connect_with(connect)
             .await
             .map_err(|source| Error::Catalog { action: "open", catalog: shown.clone(), source: Box::new(source) })?;
-        let engine = Postgres { pool, shown };
-        engine.prepare().await?;
+        let engine = Postgres { pool, shown, prepared: OnceCell::new() };
+        if !engine.columns().await?.is_empty() {
+            engine.prepared().await?;
+        }
         Ok(Self::new(engine, &options.name, store, fail_points))
     }
 }
@@ -95,6 +114,16 @@ fn connect_options(options: &PostgresOptions) -> Result<(PgConnectOptions, Strin
     if let Some(password) = &options.password {
         connect = connect.password(password.expose());
     }
+    if let Some(ca) = &options.tls.ca {
+        connect = connect.ssl_root_cert(ca);
+        if !url.contains("sslmode=") {
+            connect = connect.ssl_mode(PgSslMode::VerifyFull);
+        }
+    }
+    if let Some(certificate) = &options.tls.certificate {
+        let key = options.tls.key.as_ref().unwrap_or(certificate);
+        connect = connect.ssl_client_cert(certificate).ssl_client_key(key);
+    }
     let database = connect.get_database().unwrap_or_else(|| connect.get_username());
     let place = match connect.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -111,7 +140,8 @@ impl Postgres {
         if columns.iter().any(|name| name == "iceberg_type") {
             return Ok(());
         }
-        let statements = if columns.is_empty() { [TABLES, NAMESPACES] } else { [ADD_TYPE, NAMESPACES] };
+        // In this order: who sees the second sees the first.
+        let statements = [NAMESPACES, if columns.is_empty() { TABLES } else { ADD_TYPE }];
         for statement in statements {
             if let Err(error) = sqlx::query(statement).execute(&self.pool).await {
                 // Another process was faster with the same change: duplicate column, table or type.
@@ -121,6 +151,19 @@ impl Postgres {
             }
         }
         Ok(())
+    }
+
+    async fn prepared(&self) -> Result<()> {
+        self.prepared.get_or_try_init(|| self.prepare()).await?;
+        Ok(())
+    }
+
+    /// What a look finds; nothing where the SQL tables are not there yet.
+    fn seen<T: Default>(&self, found: sqlx::Result<T>) -> Result<T> {
+        match found {
+            Err(error) if postgres_code(&error).as_deref() == Some(UNDEFINED_TABLE) => Ok(T::default()),
+            found => found.map_err(self.failed("read")),
+        }
     }
 
     async fn columns(&self) -> Result<Vec<String>> {
@@ -193,22 +236,24 @@ impl Engine for Postgres {
     }
 
     async fn pointer(&self, catalog: &str, table: &TableName) -> Result<Option<String>> {
-        on::pointer(&self.pool, catalog, table).await.map_err(self.failed("read"))
+        self.seen(on::pointer(&self.pool, catalog, table).await)
     }
 
     async fn list(&self, catalog: &str, namespace: Option<&str>) -> Result<Vec<(String, String, String)>> {
-        on::list(&self.pool, catalog, namespace).await.map_err(self.failed("read"))
+        self.seen(on::list(&self.pool, catalog, namespace).await)
     }
 
     async fn namespaces(&self, catalog: &str) -> Result<Vec<String>> {
-        on::namespaces(&self.pool, catalog).await.map_err(self.failed("read"))
+        self.seen(on::namespaces(&self.pool, catalog).await)
     }
 
     async fn add_namespace(&self, catalog: &str, namespace: &str) -> Result<()> {
+        self.prepared().await?;
         on::add_namespace(&self.pool, catalog, namespace).await.map_err(self.failed("write to"))
     }
 
     async fn swap(&self, catalog: &str, swaps: &[Swap<'_>], fail_points: &FailPoints) -> Result<Outcome> {
+        self.prepared().await?;
         let begun = tokio::time::timeout(STATEMENT_TIMEOUT, self.begin(catalog, swaps)).await;
         let transaction = match begun.unwrap_or_else(|_| Err(timed_out())) {
             Ok(Some(transaction)) => transaction,
@@ -236,6 +281,23 @@ impl Engine for Postgres {
     async fn drop_table(&self, catalog: &str, table: &TableName, location: &str) -> Result<bool> {
         on::drop_table(&self.pool, catalog, table, location).await.map_err(self.failed("write to"))
     }
+
+    /// A `COMMIT` on its way belongs to a transaction that has written the table's row and holds its lock: the same lock is asked for. Of a table
+    /// that is being made nobody sees a row; making it too, and taking that back, waits for the other.
+    async fn settle(&self, catalog: &str, table: &TableName) -> Result<()> {
+        let waited = async {
+            let mut transaction = self.pool.begin().await?;
+            let bound = |statement| sqlx::query(statement).bind(catalog).bind(&table.namespace).bind(&table.name);
+            if bound(LOCK_TABLE).fetch_optional(&mut *transaction).await?.is_none() {
+                bound(ADD_TABLE).bind("").execute(&mut *transaction).await?;
+            }
+            transaction.rollback().await
+        };
+        match waited.await {
+            Err(error) if postgres_code(&error).as_deref() == Some(UNDEFINED_TABLE) => Ok(()),
+            waited => waited.map_err(self.failed("wait for other writers of")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -249,12 +311,12 @@ mod tests {
             ("postgresql+psycopg2://lake:hunter2@db/iceberg", "postgresql://lake@db:5432/iceberg"),
             ("postgres://lake:hunter2@db/iceberg?sslmode=require", "postgresql://lake@db:5432/iceberg"),
         ] {
-            let options = PostgresOptions { url: Secret::new(url), password: None, name: "lakehost".into() };
+            let options = PostgresOptions::new(Secret::new(url));
             assert_eq!(connect_options(&options).unwrap().1, shown);
             assert!(!format!("{options:?}").contains("hunter2"));
         }
         for url in ["postgresql://lake:hunter2@db:port/x", "mysql://lake:hunter2@db/x", "hunter2"] {
-            let options = PostgresOptions { url: Secret::new(url), password: None, name: "lakehost".into() };
+            let options = PostgresOptions::new(Secret::new(url));
             let error = connect_options(&options).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }

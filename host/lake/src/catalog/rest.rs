@@ -5,16 +5,17 @@
 //! every answer whether the commit landed, did not, or may have.
 
 mod auth;
+mod delegation;
 mod http;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use iceberg::spec::TableMetadataBuilder;
 use lakehost_pipeline::Secret;
 use lakehost_pipeline::ports::TableName;
 use reqwest::{Method, Url};
@@ -23,12 +24,14 @@ use serde::de::DeserializeOwned;
 
 pub use auth::RestAuth;
 
+use self::delegation::Delegation;
 use self::http::{Answer, Ask, Failure, Http};
 use self::wire::{CommitTable, CommitTables, Config, Loaded, Namespaces, StageCreate, Tables, Verdict, Why, part};
 use super::{Abilities, Base, Catalog, CatalogEntry, Creation, Outcome, Placed, TableChange, TableState};
 use crate::error::{Error, Result};
 use crate::fail_point::{self, FailPoints};
 use crate::store::Store;
+use crate::tls::Tls;
 
 /// Where the catalog is and how it is spoken to.
 #[derive(Clone, Debug)]
@@ -49,6 +52,10 @@ pub struct RestOptions {
     pub nessie: bool,
     /// For one request.
     pub timeout: Duration,
+    /// What an encrypted connection trusts and shows.
+    pub tls: Tls,
+    /// So long a request may be under way between a client that is gone and the catalog: gateways and servers keep none for longer.
+    pub late: Duration,
 }
 
 impl RestOptions {
@@ -65,16 +72,20 @@ impl RestOptions {
             atomic_transactions: false,
             nessie: false,
             timeout: Duration::from_secs(30),
+            tls: Tls::default(),
+            late: LATE,
         }
     }
 }
 
 /// The catalog.
 pub struct RestCatalog {
-    http: Http,
+    http: Arc<Http>,
     /// `v1/`, or `v1/<prefix>/`.
     root: String,
-    delegation: bool,
+    /// Asks for keys again, where the catalog hands some out.
+    delegation: Option<Arc<Delegation>>,
+    late: Duration,
     abilities: Abilities,
     /// The catalog knows a repeated request by its key.
     idempotent: bool,
@@ -88,13 +99,16 @@ impl fmt::Debug for RestCatalog {
     }
 }
 
+/// Gateways give up on a request after a minute or a few, by their defaults.
+const LATE: Duration = Duration::from_secs(600);
+
 /// How a catalog names its way to commit several tables.
 const TRANSACTION: &str = "transactions/commit";
 
 impl RestCatalog {
     /// Asks the catalog for its configuration.
     pub async fn open(options: &RestOptions, store: Arc<dyn Store>, fail_points: FailPoints) -> Result<Self> {
-        let http = Http::new(&options.uri, options.auth.clone(), &options.headers, options.timeout)?;
+        let http = Arc::new(Http::new(options)?);
         let mut ask = Ask::new(Method::GET, "v1/config");
         if let Some(warehouse) = &options.warehouse {
             ask.query.push(("warehouse", warehouse.clone()));
@@ -113,13 +127,19 @@ impl RestCatalog {
             endpoints.iter().any(|endpoint| endpoint.starts_with("POST ") && endpoint.ends_with(TRANSACTION))
         });
         let nessie = options.nessie || word("nessie.is-nessie-catalog").is_some_and(|value| value == "true");
+        let delegation = options.delegation.then(|| Arc::new(Delegation::new(Arc::clone(&http))));
+        if let Some(delegation) = &delegation {
+            store.renewed_by(delegation.clone());
+        }
         Ok(Self {
             // A prefix may hold slashes and escapes that are its own.
             root: match prefix.map(|prefix| prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty()) {
                 Some(prefix) => format!("v1/{}/", prefix.split('/').map(prefix_part).collect::<Vec<_>>().join("/")),
                 None => "v1/".to_owned(),
             },
-            delegation: options.delegation,
+            delegation,
+            // The client itself may wait longer.
+            late: if options.late.is_zero() { options.late } else { options.late.max(2 * options.timeout) },
             abilities: Abilities {
                 many_tables: listed && options.atomic_transactions,
                 refs: !nessie,
@@ -141,24 +161,19 @@ impl RestCatalog {
     }
 
     fn delegated<'a>(&self, mut ask: Ask<'a>) -> Ask<'a> {
-        if self.delegation {
-            ask.headers.push(("x-iceberg-access-delegation", "vended-credentials".to_owned()));
+        if self.delegation.is_some() {
+            ask.headers.push(delegation::header());
         }
         ask
     }
 
-    /// What the store must know to reach a table's files.
-    fn learn(&self, loaded: &Loaded) {
+    /// What the store must know to reach the files of the table at `path`.
+    fn learn(&self, loaded: &Loaded, path: &str) {
         let location = loaded.metadata.location();
-        // The most particular prefix that the table lies under.
-        let credential = loaded
-            .credentials
-            .iter()
-            .filter(|credential| location.starts_with(&credential.prefix))
-            .max_by_key(|credential| credential.prefix.len());
-        let mut config: BTreeMap<String, String> = loaded.config.clone();
-        config.extend(credential.into_iter().flat_map(|found| found.config.clone()));
-        self.store.learn(location, &config);
+        if let Some(delegation) = &self.delegation {
+            delegation.know(location, path);
+        }
+        self.store.learn(location, &loaded.access());
     }
 
     /// One page after another.
@@ -210,10 +225,14 @@ fn body(value: &impl Serialize) -> Result<Option<Bytes>> {
 
 /// Status and words of a refusal.
 fn words(answer: &Answer) -> String {
-    match wire::refusal(&answer.body) {
+    let mut words = match wire::refusal(&answer.body) {
         Some((kind, message)) => format!("{} {kind} {message}", answer.status).trim().to_owned(),
         None => answer.status.to_string(),
+    };
+    if let Some(wait) = answer.retry_after {
+        words.push_str(&format!("; it asks to be left alone for {} s", wait.as_secs()));
     }
+    words
 }
 
 /// The error of an answer that is not what was asked for.
@@ -254,7 +273,7 @@ impl Catalog for RestCatalog {
             _ => return Err(refused(&self.http, &answer)),
         }
         let loaded: Loaded = parsed(&self.http, &answer)?;
-        self.learn(&loaded);
+        self.learn(&loaded, &path);
         Ok(Some(TableState {
             name: table.clone(),
             metadata: Arc::new(loaded.metadata),
@@ -313,10 +332,12 @@ impl Catalog for RestCatalog {
     async fn place(&self, table: &TableName, creation: &Creation) -> Result<Option<Placed>> {
         let path = format!("{}/tables", self.namespace(&table.namespace));
         let mut ask = self.delegated(Ask::new(Method::POST, &path));
+        // With the ids that the commit will bring: some catalogs take no field without one.
+        let built = creation.builder().and_then(TableMetadataBuilder::build).map_err(Error::iceberg("make", table))?;
         ask.body = body(&StageCreate {
             name: &table.name,
-            schema: &creation.schema,
-            partition_spec: &creation.spec,
+            schema: built.metadata.current_schema(),
+            partition_spec: built.metadata.default_partition_spec(),
             stage_create: true,
             properties: &creation.properties,
         })?;
@@ -326,7 +347,7 @@ impl Catalog for RestCatalog {
         match answer.status {
             200 => {
                 let loaded: Loaded = parsed(&self.http, &answer)?;
-                self.learn(&loaded);
+                self.learn(&loaded, &self.table(table));
                 let location = loaded.metadata.location().trim_end_matches('/').to_owned();
                 Ok(Some(Placed { location, uuid: loaded.metadata.uuid() }))
             }
@@ -342,6 +363,10 @@ impl Catalog for RestCatalog {
 
     fn shown(&self) -> &str {
         &self.http.shown
+    }
+
+    fn late(&self) -> Option<Duration> {
+        Some(self.late)
     }
 
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome> {

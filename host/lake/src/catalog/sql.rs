@@ -50,6 +50,10 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// All moves in one transaction. An `Err` means that it was rolled back, for certain.
     async fn swap(&self, catalog: &str, swaps: &[Swap<'_>], fail_points: &FailPoints) -> Result<Outcome>;
     async fn drop_table(&self, catalog: &str, table: &TableName, location: &str) -> Result<bool>;
+    /// Waits for the end of transactions that have moved or made this table.
+    async fn settle(&self, _catalog: &str, _table: &TableName) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The catalog.
@@ -200,6 +204,10 @@ impl<E: Engine> Catalog for SqlCatalog<E> {
 
     fn can(&self) -> Abilities {
         Abilities::ALL
+    }
+
+    async fn settle(&self, table: &TableName) -> Result<()> {
+        self.engine.settle(&self.name, table).await
     }
 
     fn shown(&self) -> &str {

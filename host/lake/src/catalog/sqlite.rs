@@ -93,7 +93,8 @@ impl Sqlite {
         if columns.iter().any(|name| name == "iceberg_type") {
             return Ok(());
         }
-        let statements = if columns.is_empty() { [TABLES, NAMESPACES] } else { [ADD_TYPE, NAMESPACES] };
+        // In this order: who sees the second sees the first.
+        let statements = [NAMESPACES, if columns.is_empty() { TABLES } else { ADD_TYPE }];
         for statement in statements {
             match sqlx::query(statement).execute(&self.pool).await {
                 // Another process was faster with the same change.

@@ -46,6 +46,10 @@ pub const ADD_TABLE: &str = "INSERT INTO iceberg_tables (catalog_name, table_nam
      metadata_location, previous_metadata_location, iceberg_type) VALUES ($1, $2, $3, $4, NULL, 'TABLE') \
      ON CONFLICT DO NOTHING";
 
+/// Waits for whoever has written a table's row. Postgres alone has it.
+pub const LOCK_TABLE: &str = "SELECT 1 FROM iceberg_tables \
+     WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 FOR UPDATE";
+
 /// Moves a table from `$5` to `$4`, unless it has moved already.
 pub const MOVE_TABLE: &str = "UPDATE iceberg_tables SET metadata_location = $4, previous_metadata_location = $5 \
      WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND metadata_location = $5";

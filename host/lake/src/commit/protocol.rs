@@ -7,7 +7,7 @@
 //! A request of unknown outcome may still arrive, and if somebody rolls the table back meanwhile, land. So its files are never deleted here:
 //! they are in the table or orphans.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lakehost_pipeline::ports::TableName;
 
@@ -18,10 +18,14 @@ use super::manifests::Manifests;
 use crate::catalog::{Outcome, TableChange, TableState};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::intent::SentNote;
 use crate::location::metadata_id;
 
 /// Requests of one commit, at most.
 pub const REQUESTS: u32 = 40;
+
+/// No pause between two of them is longer.
+const PAUSE_LIMIT_MS: u64 = 10_000;
 
 /// How a commit to one table ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +68,11 @@ pub async fn land(core: &Core, actions: &[&dyn Action], run_id: &str, snapshot_i
         actions.iter().zip(snapshot_ids).map(|(action, id)| Part { action: *action, snapshot_id: *id }).collect();
     let mut deed = Deed { core, run_id, manifests: Manifests::new(core.io.clone()), stray: false };
     let result = deed.run(&parts).await;
-    Ended { result, stray: deed.stray }
+    let ended = Ended { result, stray: deed.stray };
+    if core.catalog.late().is_some() && !ended.keeps_files() {
+        snapshot_ids.iter().for_each(|id| SentNote::remove(core, run_id, *id));
+    }
+    ended
 }
 
 /// An action with the id of its snapshot.
@@ -114,6 +122,7 @@ impl Deed<'_> {
         let mut heads = bases.clone();
         let mut requests = 0;
         for attempt in 1.. {
+            let begun = Instant::now();
             let mut landings = vec![Landing::Nothing; parts.len()];
             let mut sent = Vec::new();
             match self.prepare(parts, &bases, &heads, attempt, &mut sent).await {
@@ -150,7 +159,7 @@ impl Deed<'_> {
             if requests >= REQUESTS {
                 break;
             }
-            pause(requests).await;
+            pause(requests, begun.elapsed()).await;
         }
         Err(self.busy(parts, requests))
     }
@@ -218,6 +227,11 @@ impl Deed<'_> {
                 let id = parts.get(*number).map_or(0, |part| part.snapshot_id);
                 built.change.metadata_id = metadata_id(id, *requests);
             }
+            if self.core.catalog.late().is_some() {
+                let mut ours = sent.iter().filter_map(|(number, _)| parts.get(*number));
+                let noted = ours.try_for_each(|part| SentNote::write(self.core, self.run_id, part.snapshot_id));
+                noted.map_err(|error| if *lost { self.unknown(parts, error.to_string()) } else { error })?;
+            }
             let changes: Vec<TableChange> = sent.iter().map(|(_, built)| built.change.clone()).collect();
             let answer = match self.core.catalog.commit(&changes).await {
                 Err(error) if error.is_fail_point() => return Err(error),
@@ -248,7 +262,7 @@ impl Deed<'_> {
                     return Err(unknown(error.to_string()));
                 }
                 _ if *requests >= REQUESTS => return Err(self.busy(parts, *requests)),
-                _ => pause(*requests).await,
+                _ => pause(*requests, Duration::ZERO).await,
             }
         }
     }
@@ -322,8 +336,10 @@ enum Sent {
     Overtaken(Heads),
 }
 
-/// Longer and longer, and never two writers in step.
-async fn pause(requests: u32) {
-    let limit_ms = 10_u64 << requests.min(6);
+/// Longer and longer, and never two writers in step. `took`: an attempt; where many writers are at work, or each is slow, a pause of several
+/// attempts lets one of the others through.
+async fn pause(requests: u32, took: Duration) {
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let limit_ms = (10_u64 << requests.min(6)).max(took_ms.saturating_mul(1 << requests.min(4))).min(PAUSE_LIMIT_MS);
     tokio::time::sleep(Duration::from_millis(5 + rand::random_range(0..limit_ms))).await;
 }

@@ -16,14 +16,16 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use lakehost_columnar::FileSink;
 use lakehost_pipeline::Secret;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::Runtime;
 
+use super::s3_keys::VendedKeys;
 use super::s3_sink::S3Sink;
-use super::{PendingUpload, Store, StoredFile, iceberg_storage, s3_uploads};
+use super::{PendingUpload, Renew, Store, StoredFile, iceberg_storage, s3_uploads};
+use crate::tls::Tls;
 
 /// How a bucket is reached. What is not given comes from the `AWS_` variables of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,39 +40,36 @@ pub struct S3Options {
     pub session_token: Option<Secret>,
     /// Allow an endpoint without encryption.
     pub allow_http: bool,
+    /// What an encrypted connection trusts and shows.
+    pub tls: Tls,
 }
 
 impl S3Options {
-    /// With a catalog's word for one table: keys come from it, endpoint and region only where none is given.
+    /// With a catalog's word for one table: endpoint and region only where none is given.
     fn with(&self, config: &BTreeMap<String, String>) -> Self {
         let word = |names: &[&str]| names.iter().find_map(|name| config.get(*name)).cloned();
         let mut options = self.clone();
         options.endpoint = self.endpoint.clone().or_else(|| word(&["s3.endpoint"]));
         options.region = self.region.clone().or_else(|| word(&["client.region", "s3.region"]));
         options.path_style |= word(&["s3.path-style-access"]).is_some_and(|value| value == "true");
-        if let (Some(key), Some(secret)) = (word(&["s3.access-key-id"]), word(&["s3.secret-access-key"])) {
-            options.access_key = Some(Secret::new(key));
-            options.secret_key = Some(Secret::new(secret));
-            options.session_token = word(&["s3.session-token"]).map(Secret::new);
-        }
         options
     }
 }
 
 /// Requests go out directly: a proxy of the environment is for the open web, and never for keys and data.
 #[derive(Debug)]
-struct Direct;
+struct Direct(Tls);
 
 impl HttpConnector for Direct {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = reqwest::Client::builder()
+        let wrong = |source| object_store::Error::Generic { store: "S3", source };
+        let builder = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(60))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
-        Ok(HttpClient::new(client))
+            .redirect(reqwest::redirect::Policy::none());
+        let builder = self.0.apply(builder).map_err(|error| wrong(error.into()))?;
+        Ok(HttpClient::new(builder.build().map_err(|error| wrong(error.into()))?))
     }
 }
 
@@ -95,10 +94,18 @@ struct Inner {
     known: Mutex<Known>,
 }
 
+/// What a catalog said of one table.
+#[derive(Clone)]
+struct Told {
+    options: S3Options,
+    keys: Option<Arc<VendedKeys>>,
+}
+
 #[derive(Default)]
 struct Known {
     /// By the location of a table: what the catalog said of it.
-    tables: BTreeMap<String, S3Options>,
+    tables: BTreeMap<String, Told>,
+    renew: Option<Arc<dyn Renew>>,
     /// By bucket and table, empty for none.
     clients: HashMap<(String, String), Bucket>,
 }
@@ -174,13 +181,14 @@ impl S3Store {
             .iter()
             .filter(|(table, _)| location.strip_prefix(table.as_str()).is_some_and(|rest| rest.starts_with('/')))
             .max_by_key(|(table, _)| table.len())
-            .map(|(table, options)| (table.clone(), options.clone()));
-        let (table, options) = table.unwrap_or_else(|| (String::new(), self.inner.options.clone()));
+            .map(|(table, told)| (table.clone(), told.clone()));
+        let plain = || (String::new(), Told { options: self.inner.options.clone(), keys: None });
+        let (table, Told { options, keys }) = table.unwrap_or_else(plain);
         let id = (name.to_owned(), table);
         if let Some(bucket) = known.clients.get(&id) {
             return Ok((bucket.clone(), key));
         }
-        let client = client(name, &options).map_err(io_error)?;
+        let client = client(name, &options, keys).map_err(io_error)?;
         let bucket = Bucket { name: name.to_owned(), client: Arc::new(client), options };
         known.clients.insert(id, bucket.clone());
         Ok((bucket, key))
@@ -208,10 +216,24 @@ impl S3Store {
     }
 }
 
-fn client(bucket: &str, options: &S3Options) -> object_store::Result<AmazonS3> {
-    let mut builder = AmazonS3Builder::from_env()
+/// What the `AWS_` variables say. Keys that are given are whole: a session token of the environment belongs to other keys.
+fn from_environment(keys_given: bool) -> AmazonS3Builder {
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    variables.filter(|(name, _)| name.starts_with("AWS_")).fold(AmazonS3Builder::new(), |builder, (name, value)| {
+        use AmazonS3ConfigKey::{AccessKeyId, SecretAccessKey, Token};
+        match name.to_ascii_lowercase().parse() {
+            Ok(AccessKeyId | SecretAccessKey | Token) if keys_given => builder,
+            Ok(key) => builder.with_config(key, value),
+            Err(_) => builder,
+        }
+    })
+}
+
+fn client(bucket: &str, options: &S3Options, keys: Option<Arc<VendedKeys>>) -> object_store::Result<AmazonS3> {
+    let mut builder = from_environment(options.access_key.is_some() || keys.is_some())
         .with_bucket_name(bucket)
-        .with_http_connector(Direct)
+        .with_http_connector(Direct(options.tls.clone()))
         .with_retry(RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() })
         .with_virtual_hosted_style_request(!options.path_style && options.endpoint.is_none());
     if options.allow_http {
@@ -230,7 +252,9 @@ fn client(bucket: &str, options: &S3Options) -> object_store::Result<AmazonS3> {
     if let Some(region) = &options.region {
         builder = builder.with_region(region);
     }
-    if let (Some(key), Some(secret)) = (&options.access_key, &options.secret_key) {
+    if let Some(keys) = keys {
+        builder = builder.with_credentials(keys);
+    } else if let (Some(key), Some(secret)) = (&options.access_key, &options.secret_key) {
         builder = builder.with_access_key_id(key.expose()).with_secret_access_key(secret.expose());
         if let Some(token) = &options.session_token {
             builder = builder.with_token(token.expose());
@@ -397,16 +421,24 @@ impl Store for S3Store {
     }
 
     fn learn(&self, location: &str, config: &BTreeMap<String, String>) {
-        let told = self.inner.options.with(config);
+        let options = self.inner.options.with(config);
         let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
         let table = location.trim_end_matches('/').to_owned();
-        if told == self.inner.options && !known.tables.contains_key(&table) {
-            return;
+        let keys = VendedKeys::new(&table, config, known.renew.clone());
+        match (known.tables.get(&table), keys) {
+            (None, None) if options == self.inner.options => {}
+            // Clients at work take the new keys.
+            (Some(Told { options: before, keys: Some(held) }), Some(_)) if *before == options => held.learn(config),
+            (Some(Told { options: before, keys: None }), None) if *before == options => {}
+            (_, keys) => {
+                known.clients.retain(|(_, of), _| *of != table);
+                known.tables.insert(table, Told { options, keys: keys.map(Arc::new) });
+            }
         }
-        if known.tables.get(&table) != Some(&told) {
-            known.clients.retain(|(_, of), _| *of != table);
-            known.tables.insert(table, told);
-        }
+    }
+
+    fn renewed_by(&self, renew: Arc<dyn Renew>) {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).renew = Some(renew);
     }
 
     fn file_io(&self) -> FileIO {

@@ -1,7 +1,5 @@
 //! Several writers at once.
 
-use std::collections::BTreeSet;
-
 use lakehost_pipeline::ports::{Committed, WriteMode};
 
 use super::support::*;
@@ -100,37 +98,6 @@ fn a_table_that_was_dropped_or_made_anew_meanwhile_is_noticed() {
             lake.drop_table(&table()).unwrap();
         }
     }
-}
-
-#[test]
-fn many_writers_make_one_straight_history() {
-    let world = World::new();
-    Job::month("2023-12", 1_000..1_001).land(&world.lake());
-    let writers: Vec<_> = (0..2_i64)
-        .map(|writer| {
-            let lake = world.lake();
-            std::thread::spawn(move || {
-                for number in 0..10 {
-                    let id = writer * 100 + number;
-                    // Half of them append to one month, half replace a month of their own.
-                    let job = if number % 2 == 0 {
-                        Job::month("2024-01", id..id + 1).mode(WriteMode::Append)
-                    } else {
-                        Job::month(&format!("20{}-{:02}", 25 + writer, number), id..id + 1)
-                    };
-                    assert!(matches!(job.run(&lake).unwrap(), Committed::Landed { .. }));
-                }
-            })
-        })
-        .collect();
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let lake = world.lake();
-    assert_eq!(rows(&world, &lake).values().sum::<usize>(), 21);
-    let state = lake.state(&table()).unwrap();
-    assert_eq!(state.history().count(), 21);
-    let sequence: BTreeSet<i64> = state.metadata.snapshots().map(|snapshot| snapshot.sequence_number()).collect();
-    assert_eq!(sequence, (1..=21).collect());
-    world.check_no_orphans(&lake);
 }
 
 #[test]

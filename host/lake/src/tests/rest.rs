@@ -38,7 +38,7 @@ fn every_answer_ends_in_one_snapshot_or_in_none() {
         (Refuse(406, REFUSAL), Err("LH0607")),
         (Refuse(403, "<html>"), Err("LH0606")),
         (Refuse(401, ""), Err("LH0606")),
-        (Refuse(429, ""), Err("LH0601")),
+        (Busy(503, 0), Ok(2)),
     ];
     for existing in [false, true] {
         for (trouble, wanted) in &cases {
@@ -71,6 +71,65 @@ fn every_answer_ends_in_one_snapshot_or_in_none() {
             }
         }
     }
+}
+
+#[test]
+fn a_catalog_that_asks_to_slow_down_is_given_the_time() {
+    for existing in [false, true] {
+        let world = RestWorld::new();
+        let lake = world.lake();
+        if existing {
+            Job::month("2023-12", 100..110).land(&lake);
+        }
+        // 429 says that nothing was done: the same request again, after the time that was asked for.
+        let before = (world.files(), world.server().commits());
+        world.server().trouble([Trouble::Busy(429, 1), Trouble::Refuse(429, "")]);
+        let began = std::time::Instant::now();
+        let ended = Job::month("2024-01", 0..10).run(&lake).unwrap();
+        assert!(matches!(ended, Committed::Landed { attempts: 1, .. }), "{ended:?}");
+        assert!(began.elapsed() >= Duration::from_secs(1));
+        assert_eq!(world.server().commits() - before.1, 3);
+        // 503 does not: a look, then again.
+        world.server().trouble([Trouble::Busy(503, 1)]);
+        let began = std::time::Instant::now();
+        let ended = Job::month("2024-02", 10..20).run(&lake).unwrap();
+        assert!(matches!(ended, Committed::Landed { attempts: 2, .. }), "{ended:?}");
+        assert!(began.elapsed() >= Duration::from_secs(1));
+        // One that asks for longer than anybody waits for.
+        let before = world.files();
+        world.server().trouble([Trouble::Busy(429, 3_600)]);
+        let fault = Job::month("2024-03", 0..10).run(&lake).unwrap_err();
+        assert_eq!(fault.code().0, "LH0601");
+        assert!(fault.cause().unwrap().contains("left alone for 3600 s"), "{:?}", fault.cause());
+        assert_eq!(world.files(), before);
+        world.server().trouble(vec![Trouble::Refuse(429, ""); 4]);
+        assert_eq!(Job::month("2024-03", 0..10).run(&lake).unwrap_err().code().0, "LH0601");
+        assert_eq!(world.files(), before);
+        assert_eq!(rows(&world, &lake).len(), 2 + usize::from(existing));
+        world.check_no_orphans(&lake);
+    }
+}
+
+#[test]
+fn a_new_table_comes_with_the_ids_that_nessie_wants() {
+    let world = RestWorld::new();
+    let lake = world.lake();
+    Job::month("2024-01", 5..6).partition("id", lakehost_columnar::Transform::Identity).land(&lake);
+    let requests = world.server().requests();
+    let staged = requests.iter().find(|request| request.path.ends_with("/tables") && request.method == "POST").unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&staged.body).unwrap();
+    let fields = body["partition-spec"]["fields"].as_array().unwrap();
+    let ids: Vec<i64> = fields.iter().filter_map(|field| field["field-id"].as_i64()).collect();
+    assert_eq!(ids, [1000, 1001], "{body}");
+    // Nessie refuses a spec whose fields have none; the sources are columns of the same request.
+    let columns: Vec<i64> =
+        body["schema"]["fields"].as_array().unwrap().iter().filter_map(|field| field["id"].as_i64()).collect();
+    let born =
+        requests.iter().find(|request| request.path.ends_with("/tables/trips") && request.method == "POST").unwrap();
+    let born: serde_json::Value = serde_json::from_slice(&born.body).unwrap();
+    let added = born["updates"].as_array().unwrap().iter().find(|update| update["action"] == "add-schema").unwrap();
+    assert_eq!(added["last-column-id"].as_i64(), columns.iter().max().copied(), "{added}");
+    assert!(fields.iter().all(|field| columns.contains(&field["source-id"].as_i64().unwrap())), "{body}");
 }
 
 #[test]
@@ -198,8 +257,8 @@ fn the_servers_of_others_take_our_commits() {
         path_style: true,
         access_key: Some(Secret::new(s3.username())),
         secret_key: Some(Secret::new(s3.password().unwrap())),
-        session_token: None,
         allow_http: true,
+        ..crate::S3Options::default()
     };
     let world = super::support::World::new();
     let open = || {

@@ -1,10 +1,13 @@
 //! A database that refuses, goes away or was made by others.
 
+use std::time::Duration;
+
 use lakehost_pipeline::Secret;
 use lakehost_pipeline::ports::{Committed, Lake};
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::support::{Job, Place, PostgresWorld, rows, table};
+use crate::resolve::Resolution;
 use crate::{CatalogOptions, IcebergLake, LakeOptions, PostgresOptions};
 
 /// A world and its database, where there is one.
@@ -14,8 +17,9 @@ fn world() -> Option<(PostgresWorld, PostgresOptions)> {
         Place::Postgres(options) => options.clone(),
         _ => return None,
     };
-    // The SQL tables are made with the first look.
-    world.lake();
+    // The SQL tables are made with the first change.
+    let lake = world.lake();
+    world.runtime.block_on(lake.core.catalog.create_namespace("raw")).unwrap();
     Some((world, options))
 }
 
@@ -101,14 +105,32 @@ fn a_role_that_is_not_let_in_is_told_so_without_its_password() {
     assert!(!format!("{error} {error:?}").contains("hunter2"));
     // A server that is not there.
     let nobody = PostgresOptions {
-        url: Secret::new("postgresql://lake@127.0.0.1:1/db"),
         password: Some(Secret::new("hunter2")),
-        name: "x".into(),
+        ..PostgresOptions::new(Secret::new("postgresql://lake@127.0.0.1:1/db"))
     };
     let options = LakeOptions { catalog: CatalogOptions::Postgres(nobody), ..world.options() };
     let error = IcebergLake::open(options).unwrap_err();
     assert_eq!(lakehost_pipeline::Diagnostic::code(&error).0, "LH0601");
     assert_eq!(error.to_string(), "cannot open the catalog postgresql://lake@127.0.0.1:1/db");
+}
+
+#[test]
+fn looking_at_an_empty_database_changes_nothing() {
+    let Some((world, options)) = world() else { return };
+    let name = format!("empty_{}", options.name);
+    execute(&world, &options, &format!("CREATE DATABASE {name}"));
+    let url = options.url.expose().replace("/postgres", &format!("/{name}"));
+    let options = PostgresOptions { url: Secret::new(url), ..options };
+    let lake =
+        || IcebergLake::open(LakeOptions { catalog: CatalogOptions::Postgres(options.clone()), ..world.options() });
+    let empty = lake().unwrap();
+    assert!(empty.list(None).unwrap().is_empty() && empty.namespaces().unwrap().is_empty());
+    assert!(Lake::table(&empty, &table()).unwrap().is_none());
+    assert!(empty.resolve(None).unwrap().is_empty());
+    // The statement fails where the SQL tables are there.
+    execute(&world, &options, "CREATE TABLE iceberg_tables (x int); DROP TABLE iceberg_tables");
+    Job::month("2024-01", 0..10).land(&empty);
+    assert_eq!(lake().unwrap().list(None).unwrap().len(), 1);
 }
 
 #[test]
@@ -137,4 +159,36 @@ fn tables_of_other_writers_are_understood() {
     assert_eq!(lines.len(), 2);
     assert!(lines[0].problem.as_ref().is_some_and(|problem| problem.contains("nested namespace a.b")), "{lines:?}");
     assert!(lines[1].problem.is_none());
+}
+
+#[test]
+fn a_commit_that_postgres_is_still_at_is_waited_for() {
+    for (existing, lands) in [(false, true), (true, true), (false, false), (true, false)] {
+        let Some((world, options)) = world() else { return };
+        if existing {
+            Job::month("2023-12", 100..110).land(&world.lake());
+        }
+        let end = if lands { "" } else { "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation';" };
+        trigger(&world, &options, true, &format!("PERFORM pg_sleep(2); {end}"));
+        let job = Job::month("2024-01", 0..10);
+        let dead = world.doomed("none", 1);
+        // This thread plays a process that is no longer there; the database works on for it.
+        let writer = {
+            let job = job.clone();
+            std::thread::spawn(move || job.run(&dead).map_err(|fault| fault.code()))
+        };
+        std::thread::sleep(Duration::from_millis(1_000));
+        let lake = world.lake();
+        let resolved = lake.resolve(Some(&job.run_id)).unwrap();
+        let ended = writer.join().unwrap();
+        untrigger(&world, &options);
+        assert_eq!(ended.is_ok(), lands, "{ended:?}");
+        let landed = |found: &Resolution| matches!(found, Resolution::Landed { .. });
+        assert!(resolved.iter().all(|run| landed(&run.resolution) == lands), "{resolved:?}");
+        assert_eq!(lake.last_load(&table(), "2024-01").unwrap().is_some(), lands);
+        if lands {
+            assert_eq!(rows(&world, &lake)["2024-01"], 10);
+        }
+        world.check_no_orphans(&lake);
+    }
 }

@@ -17,12 +17,11 @@ use lakehost_pipeline::{Fault, Granularity, WINDOW_COLUMN, Window};
 use parquet::arrow::ArrowWriter;
 use tokio::runtime::{Builder, Runtime};
 
-use super::minio;
-
 mod postgres;
-mod rest_server;
+mod worlds;
 
-pub use rest_server::{RestServer, Trouble};
+pub use lakehost_server::{RestServer, Trouble};
+pub use worlds::*;
 
 use crate::commit::Manifests;
 use crate::fail_point::FailPoints;
@@ -60,67 +59,12 @@ pub struct World {
     pub bucket: Option<(S3Options, String)>,
 }
 
-/// A world whose catalog is in Postgres, or in SQLite where no Postgres can be started: stderr says so.
-pub struct PostgresWorld(World);
-
-/// A world whose catalog speaks HTTP.
-pub struct RestWorld(World);
-
-/// A world whose warehouse is in a bucket, or in a folder where no MinIO can be started: stderr says so.
-pub struct S3World(World);
-
-impl S3World {
-    pub fn new() -> Self {
-        Self(World { bucket: minio::bucket(), ..World::new() })
-    }
-}
-
-impl std::ops::Deref for S3World {
-    type Target = World;
-    fn deref(&self) -> &World {
-        &self.0
-    }
-}
-
-impl PostgresWorld {
-    pub fn new() -> Self {
-        Self(World::with(|_| postgres::catalog().map_or(Place::Sqlite, Place::Postgres)))
-    }
-}
-
-impl RestWorld {
-    pub fn new() -> Self {
-        Self(World::with(|folder| Place::Rest(RestServer::start(&folder.join("warehouse")))))
-    }
-
-    pub fn server(&self) -> &RestServer {
-        match &self.0.place {
-            Place::Rest(server) => server,
-            other => panic!("not a REST catalog: {other:?}"),
-        }
-    }
-}
-
-impl std::ops::Deref for PostgresWorld {
-    type Target = World;
-    fn deref(&self) -> &World {
-        &self.0
-    }
-}
-
-impl std::ops::Deref for RestWorld {
-    type Target = World;
-    fn deref(&self) -> &World {
-        &self.0
-    }
-}
-
 impl World {
     pub fn new() -> Self {
         Self::with(|_| Place::Sqlite)
     }
 
-    fn with(place: impl FnOnce(&Path) -> Place) -> Self {
+    pub fn with(place: impl FnOnce(&Path) -> Place) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = place(folder.path());
         Self {
@@ -129,6 +73,17 @@ impl World {
             place,
             bucket: None,
         }
+    }
+
+    /// `postgres`, `rest on s3`: for figures.
+    pub fn kind(&self) -> String {
+        let catalog = match self.place {
+            Place::Sqlite => "sqlite",
+            Place::Postgres(_) => "postgres",
+            Place::Rest(_) => "rest",
+        };
+        let store = if self.bucket.is_some() { " on s3" } else { "" };
+        format!("{catalog}{store}")
     }
 
     /// The catalog in PyIceberg's words.
@@ -174,6 +129,8 @@ impl World {
                 CatalogOptions::Rest(Box::new(RestOptions {
                     atomic_transactions: true,
                     timeout,
+                    // The server is here: what it was sent it has.
+                    late: std::time::Duration::ZERO,
                     ..RestOptions::new(uri)
                 }))
             }

@@ -9,13 +9,16 @@ use lakehost_pipeline::Secret;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
-use super::auth::{RestAuth, Tokens};
+use super::RestOptions;
+use super::auth::Tokens;
 use crate::error::{BoxError, Error, Result};
 
 /// A table's metadata is a few MB at most.
 const BODY_LIMIT: usize = 64 << 20;
-/// A read is asked so often.
-const READS: u32 = 4;
+/// A request that may be repeated is asked so often.
+const TRIES: u32 = 4;
+/// So long we wait because a catalog asks for it. One that asks for more gets its request back with the error.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ impl<'a> Ask<'a> {
 pub struct Answer {
     pub status: u16,
     pub body: Bytes,
+    /// So long the catalog asks to be left alone.
+    pub retry_after: Option<Duration>,
     /// `POST v1/namespaces/raw/tables/t`
     pub asked: String,
 }
@@ -78,8 +83,8 @@ pub struct Http {
 
 impl Http {
     /// Requests go to paths under `base`.
-    pub fn new(base: &Url, auth: RestAuth, headers: &[(String, Secret)], timeout: Duration) -> Result<Self> {
-        let mut base = base.clone();
+    pub fn new(options: &RestOptions) -> Result<Self> {
+        let mut base = options.uri.clone();
         let wrong =
             |detail: String| Error::Setting { what: "the catalog's URL".to_owned(), purpose: "a catalog", detail };
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
@@ -94,7 +99,7 @@ impl Http {
         base.set_path(&path);
         let shown = base.as_str().trim_end_matches('/').to_owned();
         let mut map = HeaderMap::new();
-        for (name, value) in headers {
+        for (name, value) in &options.headers {
             let name = HeaderName::try_from(name.as_str());
             let value = HeaderValue::try_from(value.expose());
             let (Ok(name), Ok(mut value)) = (name, value) else {
@@ -103,18 +108,22 @@ impl Http {
             value.set_sensitive(true);
             map.append(name, value);
         }
-        let client = reqwest::Client::builder()
-            .timeout(timeout)
+        let builder = reqwest::Client::builder()
+            .timeout(options.timeout)
             .connect_timeout(Duration::from_secs(10))
             // A repeated POST is for the caller to decide, and so is a redirected one.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
-            .user_agent(concat!("lakehost/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::Internal(format!("no HTTP client: {error}")))?;
+            .user_agent(concat!("lakehost/", env!("CARGO_PKG_VERSION")));
+        let builder = options.tls.apply(builder).map_err(|error| Error::Setting {
+            what: "a certificate of the catalog".to_owned(),
+            purpose: "a file in PEM",
+            detail: error.to_string(),
+        })?;
+        let client = builder.build().map_err(|error| Error::Internal(format!("no HTTP client: {error}")))?;
         let own = base.join("v1/oauth/tokens").map_err(|error| wrong(error.to_string()))?;
-        let tokens = Tokens::new(auth, own, &shown);
+        let tokens = Tokens::new(options.auth.clone(), own, &shown);
         Ok(Self { client, base, headers: map, tokens, shown })
     }
 
@@ -133,16 +142,30 @@ impl Http {
                 Ok(answer) => matches!(answer.status, 429 | 500 | 502 | 503 | 504),
                 Err(_) => true,
             };
-            if !passing || number >= READS {
+            let asked_for = answer.as_ref().ok().and_then(|answer| answer.retry_after);
+            if !passing || number >= TRIES || !pause(number, asked_for).await {
                 return Ok(answer?);
             }
-            let limit_ms = 100_u64 << number;
-            tokio::time::sleep(Duration::from_millis(limit_ms / 2 + rand::random_range(0..limit_ms))).await;
         }
     }
 
-    /// Sends a request once; a second time only when a token was refused, which says that nothing was done.
+    /// Sends a request once; again only when a token was refused or there were too many requests, which says that nothing was done.
     pub async fn send(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        let mut number = 0;
+        loop {
+            number += 1;
+            let answer = self.authorised(ask).await?;
+            // After a 503 the caller looks first, once the time that was asked for is over.
+            let again = answer.status == 429 && ask.method != Method::GET && number < TRIES;
+            let asked_for = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503));
+            let waits = again || (answer.status == 503 && asked_for.is_some() && ask.method != Method::GET);
+            if !waits || !pause(number, asked_for).await || !again {
+                return Ok(answer);
+            }
+        }
+    }
+
+    async fn authorised(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
         let token = self.tokens.get(&self.client, None).await.map_err(Failure::NotSent)?;
         let answer = self.once(ask, token.as_ref()).await?;
         if !matches!(answer.status, 401 | 419) {
@@ -181,6 +204,8 @@ impl Http {
             }
         };
         let status = response.status();
+        let retry_after = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let mut body = BytesMut::new();
         loop {
             match response.chunk().await {
@@ -195,6 +220,18 @@ impl Http {
                 Err(error) => return Err(Failure::Lost(self.error(action, error.without_url()))),
             }
         }
-        Ok(Answer { status: status.as_u16(), body: body.freeze(), asked: ask.shown() })
+        Ok(Answer { status: status.as_u16(), body: body.freeze(), retry_after, asked: ask.shown() })
     }
+}
+
+/// Waits before the next try: as long as was asked for, else longer and longer. `false`: that would be too long.
+async fn pause(number: u32, asked_for: Option<Duration>) -> bool {
+    let limit_ms = 100_u64 << number;
+    let jitter = Duration::from_millis(limit_ms / 2 + rand::random_range(0..limit_ms));
+    let wait = asked_for.map_or(jitter, |asked_for| asked_for + jitter / 4);
+    if wait > PATIENCE {
+        return false;
+    }
+    tokio::time::sleep(wait).await;
+    true
 }

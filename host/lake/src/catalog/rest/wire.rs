@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use iceberg::spec::{FormatVersion, Schema, TableMetadata, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, PartitionSpec, Schema, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
 use lakehost_pipeline::ports::TableName;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,21 @@ pub struct Loaded {
     pub credentials: Vec<StorageCredential>,
 }
 
+impl Loaded {
+    /// How the table's files are reached: its own configuration, with the keys of the most particular prefix that it lies under.
+    pub fn access(&self) -> BTreeMap<String, String> {
+        let location = self.metadata.location();
+        let credential = self
+            .credentials
+            .iter()
+            .filter(|credential| location.starts_with(&credential.prefix))
+            .max_by_key(|credential| credential.prefix.len());
+        let mut config = self.config.clone();
+        config.extend(credential.into_iter().flat_map(|found| found.config.clone()));
+        config
+    }
+}
+
 /// Keys for what lies under a prefix.
 #[derive(Deserialize)]
 pub struct StorageCredential {
@@ -94,7 +109,7 @@ impl std::fmt::Debug for StorageCredential {
 pub struct StageCreate<'a> {
     pub name: &'a str,
     pub schema: &'a Schema,
-    pub partition_spec: &'a UnboundPartitionSpec,
+    pub partition_spec: &'a PartitionSpec,
     pub stage_create: bool,
     pub properties: &'a HashMap<String, String>,
 }
@@ -104,7 +119,17 @@ pub struct StageCreate<'a> {
 pub struct CommitTable<'a> {
     pub identifier: Identifier,
     pub requirements: &'a [TableRequirement],
-    pub updates: Vec<TableUpdate>,
+    pub updates: Vec<Update>,
+}
+
+/// One change. The library leaves out what it takes for computable; Nessie wants it told.
+#[derive(Debug, Serialize)]
+pub struct Update {
+    #[serde(flatten)]
+    update: TableUpdate,
+    /// With a schema: the highest id that a column ever had.
+    #[serde(rename = "last-column-id", skip_serializing_if = "Option::is_none")]
+    last_column_id: Option<i32>,
 }
 
 impl<'a> CommitTable<'a> {
@@ -114,8 +139,31 @@ impl<'a> CommitTable<'a> {
             // The builder of new metadata begins at its version and does not tell.
             updates.insert(0, TableUpdate::UpgradeFormatVersion { format_version: FormatVersion::V2 });
         }
+        let last = |update: &TableUpdate| matches!(update, TableUpdate::AddSchema { .. });
+        let updates = one_by_kind(updates)
+            .into_iter()
+            .map(|update| Update { last_column_id: last(&update).then(|| change.metadata.last_column_id()), update })
+            .collect();
         Self { identifier: Identifier::of(&change.table), requirements: &change.requirements, updates }
     }
+}
+
+/// Properties that are set in several places are set at once: Nessie takes one change of a kind.
+fn one_by_kind(updates: Vec<TableUpdate>) -> Vec<TableUpdate> {
+    let mut merged: Vec<TableUpdate> = Vec::with_capacity(updates.len());
+    for update in updates {
+        let before = merged.iter_mut().rev().find_map(|before| match before {
+            TableUpdate::SetProperties { updates } => Some(Some(updates)),
+            // What is set after it may be what it took out.
+            TableUpdate::RemoveProperties { .. } => Some(None),
+            _ => None,
+        });
+        match (update, before) {
+            (TableUpdate::SetProperties { updates }, Some(Some(before))) => before.extend(updates),
+            (update, _) => merged.push(update),
+        }
+    }
+    merged
 }
 
 /// A commit of several tables.
@@ -266,6 +314,18 @@ mod tests {
         }
         assert_eq!(verdict(204, b"", false), Landed);
         assert_eq!(verdict(204, b"", true), Open);
+    }
+
+    #[test]
+    fn properties_are_set_at_once() {
+        let set = |name: &str, value: &str| TableUpdate::SetProperties {
+            updates: [(name.to_owned(), value.to_owned())].into(),
+        };
+        let remove = || TableUpdate::RemoveProperties { removals: vec!["a".to_owned()] };
+        let uuid = || TableUpdate::AssignUuid { uuid: uuid::Uuid::nil() };
+        let merged = one_by_kind(vec![set("a", "1"), uuid(), set("a", "2"), remove(), set("a", "3"), set("b", "4")]);
+        let both = [("a".to_owned(), "3".to_owned()), ("b".to_owned(), "4".to_owned())].into();
+        assert_eq!(merged, [set("a", "2"), uuid(), remove(), TableUpdate::SetProperties { updates: both }]);
     }
 
     #[test]

@@ -1,20 +1,28 @@
-//! A REST catalog in the test process: it checks requirements, applies updates, writes metadata files as a real one does, and fails by script.
+//! An Iceberg REST catalog for tests: it checks requirements, applies updates, writes metadata files as a real one does, and fails by script.
+//! Behind the feature `catalog`, since it needs the Iceberg library.
+
+#![allow(clippy::unwrap_used, reason = "a server of tests alone: what cannot be ends the test")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use iceberg::spec::{FormatVersion, Schema, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
 use iceberg::{TableRequirement, TableUpdate};
-use lakehost_server::{Answer, RequestLog, Service};
 use serde_json::{Value, json};
+
+use crate::{Answer, RequestLog, Service};
+
+const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
 
 /// What happens to one commit.
 #[derive(Clone, Debug)]
 pub enum Trouble {
     /// Not applied; this status and body.
     Refuse(u16, &'static str),
+    /// Not applied; this status, and a word on how many seconds to wait.
+    Busy(u16, u32),
     /// Applied; this status and body.
     ApplyThen(u16, &'static str),
     /// Applied, and the connection closed.
@@ -43,6 +51,18 @@ struct State {
     secretive: bool,
 }
 
+/// Writes a file whole: location and text.
+pub type Put = dyn Fn(&str, &[u8]) + Send + Sync;
+
+/// Metadata files of the catalog's own.
+pub struct Files {
+    /// Where tables lie.
+    pub root: Box<dyn Fn() -> String + Send + Sync>,
+    pub put: Box<Put>,
+    /// One that is not there is fine.
+    pub delete: Box<dyn Fn(&str) + Send + Sync>,
+}
+
 /// A running catalog.
 #[derive(Debug)]
 pub struct RestServer {
@@ -55,14 +75,32 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl RestServer {
-    /// Tables lie under `warehouse`.
+    /// Tables lie in a folder of this machine.
+    #[must_use]
     pub fn start(warehouse: &Path) -> Self {
+        let root = warehouse.to_owned();
+        Self::with(Files {
+            // The folder may be made after the server, and behind a link.
+            root: Box::new(move || root.canonicalize().unwrap().display().to_string()),
+            put: Box::new(|location, text| {
+                std::fs::create_dir_all(Path::new(location).parent().unwrap()).unwrap();
+                std::fs::write(location, text).unwrap();
+            }),
+            delete: Box::new(|location| drop(std::fs::remove_file(location))),
+        })
+    }
+
+    /// Tables lie wherever these files do.
+    #[must_use]
+    pub fn with(files: Files) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let (shared, root) = (Arc::clone(&state), warehouse.to_owned());
-        let service = Service::start(move |request| handle(&shared, &root, request)).unwrap();
+        let shared = Arc::clone(&state);
+        let service = Service::start(move |request| handle(&shared, &files, request)).unwrap();
         Self { service, state }
     }
 
+    /// `http://127.0.0.1:port`
+    #[must_use]
     pub fn url(&self) -> String {
         self.service.url()
     }
@@ -77,20 +115,25 @@ impl RestServer {
         lock(&self.state).tokens.push("first".to_owned());
     }
 
+    /// New tables lie in a folder of this ending.
     pub fn suffix(&self, suffix: &'static str) {
         lock(&self.state).suffix = suffix;
     }
 
+    /// From now on answers do not say where the metadata file is.
     pub fn secretive(&self) {
         lock(&self.state).secretive = true;
     }
 
     /// Requests that asked for a commit.
+    #[must_use]
     pub fn commits(&self) -> usize {
         let requests = self.service.requests();
         requests.iter().filter(|request| is_commit(request)).count()
     }
 
+    /// All requests so far.
+    #[must_use]
     pub fn requests(&self) -> Vec<RequestLog> {
         self.service.requests()
     }
@@ -110,7 +153,7 @@ fn error(status: u16, kind: &str, message: &str) -> Answer {
     Answer::with(status, "application/json", body.to_string())
 }
 
-fn handle(state: &Mutex<State>, root: &Path, request: &RequestLog) -> Answer {
+fn handle(state: &Mutex<State>, files: &Files, request: &RequestLog) -> Answer {
     if request.path == "/v1/oauth/tokens" {
         return issue(state, request);
     }
@@ -123,13 +166,17 @@ fn handle(state: &Mutex<State>, root: &Path, request: &RequestLog) -> Answer {
         }
     }
     if !is_commit(request) {
-        return route(&mut lock(state), root, request);
+        return route(&mut lock(state), files, request);
     }
     let trouble = lock(state).troubles.pop_front();
-    let apply = || route(&mut lock(state), root, request);
+    let apply = || route(&mut lock(state), files, request);
     match trouble {
         None => apply(),
         Some(Trouble::Refuse(status, body)) => Answer::with(status, "text/html", body),
+        Some(Trouble::Busy(status, seconds)) => {
+            let headers = vec![("Retry-After".to_owned(), seconds.to_string())];
+            Answer { headers, ..Answer::status(status) }
+        }
         Some(Trouble::ApplyThen(status, body)) => {
             apply();
             Answer::with(status, "text/html", body)
@@ -165,7 +212,7 @@ fn issue(state: &Mutex<State>, request: &RequestLog) -> Answer {
     ok(&json!({ "access_token": token, "token_type": "bearer", "expires_in": 3600 }))
 }
 
-fn route(state: &mut State, root: &Path, request: &RequestLog) -> Answer {
+fn route(state: &mut State, files: &Files, request: &RequestLog) -> Answer {
     let path = request.path.trim_matches('/').to_owned();
     let parts: Vec<&str> = path.split('/').collect();
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -190,7 +237,7 @@ fn route(state: &mut State, root: &Path, request: &RequestLog) -> Answer {
             ok(&json!({ "namespace": body["namespace"], "properties": {} }))
         }
         ("GET", ["v1", "p", "namespaces", namespace, "tables"]) => list(state, namespace, request),
-        ("POST", ["v1", "p", "namespaces", namespace, "tables"]) => stage(state, root, namespace, &body),
+        ("POST", ["v1", "p", "namespaces", namespace, "tables"]) => stage(state, files, namespace, &body),
         ("GET", ["v1", "p", "namespaces", namespace, "tables", name]) => {
             match state.tables.get(&((*namespace).to_owned(), (*name).to_owned())) {
                 Some((metadata, location)) => loaded(metadata, Some(location).filter(|_| !state.secretive)),
@@ -203,15 +250,17 @@ fn route(state: &mut State, root: &Path, request: &RequestLog) -> Answer {
                 None => error(404, "NoSuchTableException", "no such table"),
             }
         }
-        ("POST", ["v1", "p", "namespaces", _, "tables", _]) => match commit(state, std::slice::from_ref(&body)) {
-            Err(refusal) => refusal,
-            Ok(mut made) => {
-                let (metadata, location) = made.remove(0);
-                loaded(&metadata, Some(&location).filter(|_| !state.secretive))
+        ("POST", ["v1", "p", "namespaces", _, "tables", _]) => {
+            match commit(state, files, std::slice::from_ref(&body)) {
+                Err(refusal) => refusal,
+                Ok(mut made) => {
+                    let (metadata, location) = made.remove(0);
+                    loaded(&metadata, Some(&location).filter(|_| !state.secretive))
+                }
             }
-        },
+        }
         ("POST", ["v1", "p", "transactions", "commit"]) => {
-            match commit(state, body["table-changes"].as_array().unwrap_or(&Vec::new())) {
+            match commit(state, files, body["table-changes"].as_array().unwrap_or(&Vec::new())) {
                 Err(refusal) => refusal,
                 Ok(_) => Answer::status(204),
             }
@@ -239,7 +288,7 @@ fn loaded(metadata: &TableMetadata, location: Option<&String>) -> Answer {
     ok(&json!({ "metadata-location": location, "metadata": metadata, "config": {} }))
 }
 
-fn stage(state: &State, root: &Path, namespace: &str, body: &Value) -> Answer {
+fn stage(state: &State, files: &Files, namespace: &str, body: &Value) -> Answer {
     if !state.namespaces.contains(namespace) {
         return error(404, "NoSuchNamespaceException", "no such namespace");
     }
@@ -251,16 +300,22 @@ fn stage(state: &State, root: &Path, namespace: &str, body: &Value) -> Answer {
     let schema: Schema = serde_json::from_value(body["schema"].clone()).unwrap();
     let spec: UnboundPartitionSpec = serde_json::from_value(body["partition-spec"].clone()).unwrap();
     let properties = serde_json::from_value(body["properties"].clone()).unwrap();
-    let location = format!("{}/{namespace}/{name}{}", root.canonicalize().unwrap().display(), state.suffix);
+    let location = format!("{}/{namespace}/{name}{}", (files.root)(), state.suffix);
     let order = SortOrder::unsorted_order();
     let made = TableMetadataBuilder::new(schema, spec, order, location, FormatVersion::V2, properties);
     loaded(&made.unwrap().build().unwrap().metadata, None)
 }
 
+/// The number that a metadata file's name begins with.
+fn metadata_version(location: &str) -> u32 {
+    let name = location.rsplit('/').next().unwrap_or(location);
+    name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 type Made = (Arc<TableMetadata>, String);
 
 /// All changes or none.
-fn commit(state: &mut State, changes: &[Value]) -> Result<Vec<Made>, Answer> {
+fn commit(state: &mut State, files: &Files, changes: &[Value]) -> Result<Vec<Made>, Answer> {
     let mut made = Vec::new();
     for change in changes {
         let identifier = &change["identifier"];
@@ -279,7 +334,7 @@ fn commit(state: &mut State, changes: &[Value]) -> Result<Vec<Made>, Answer> {
         if present.is_none() && !requirements.contains(&TableRequirement::NotExist) {
             return Err(error(404, "NoSuchTableException", "no such table"));
         }
-        let version = present.as_ref().map_or(0, |(_, location)| crate::location::metadata_version(location) + 1);
+        let version = present.as_ref().map_or(0, |(_, location)| metadata_version(location) + 1);
         let builder = match present {
             Some((metadata, location)) => Ok((TableMetadata::clone(&metadata).into_builder(Some(location)), updates)),
             None => born(updates),
@@ -290,17 +345,16 @@ fn commit(state: &mut State, changes: &[Value]) -> Result<Vec<Made>, Answer> {
             })
             .and_then(TableMetadataBuilder::build)
             .map_err(|problem| error(400, "ValidationException", &problem.to_string()))?;
-        let location = crate::location::metadata_file(built.metadata.location(), version, uuid::Uuid::new_v4());
+        let location =
+            format!("{}/metadata/{version:05}-{}.metadata.json", built.metadata.location(), uuid::Uuid::new_v4());
         made.push((key, Arc::new(built.metadata), location, built.expired_metadata_logs));
     }
     Ok(made
         .into_iter()
         .map(|(key, metadata, location, expired)| {
-            let path = PathBuf::from(&location);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, serde_json::to_vec(metadata.as_ref()).unwrap()).unwrap();
-            if metadata.properties().get(crate::properties::DELETE_AFTER_COMMIT).is_some_and(|value| value == "true") {
-                expired.iter().for_each(|entry| drop(std::fs::remove_file(&entry.metadata_file)));
+            (files.put)(&location, &serde_json::to_vec(metadata.as_ref()).unwrap());
+            if metadata.properties().get(DELETE_AFTER_COMMIT).is_some_and(|value| value == "true") {
+                expired.iter().for_each(|entry| (files.delete)(&entry.metadata_file));
             }
             state.tables.insert(key, (Arc::clone(&metadata), location.clone()));
             (metadata, location)

@@ -1,0 +1,72 @@
+//! The same world on every catalog and every store. Where a server cannot be started the world has the next best, and stderr says so.
+
+use std::ops::Deref;
+use std::path::Path;
+
+use lakehost_server::CatalogFiles;
+
+use super::{Place, RestServer, World, postgres};
+use crate::tests::minio;
+use crate::{S3Store, Store};
+
+macro_rules! worlds {
+    ($($(#[$doc:meta])* $name:ident = $new:expr;)*) => {$(
+        $(#[$doc])*
+        pub struct $name(World);
+
+        impl $name {
+            pub fn new() -> Self {
+                Self($new)
+            }
+        }
+
+        impl Deref for $name {
+            type Target = World;
+            fn deref(&self) -> &World {
+                &self.0
+            }
+        }
+    )*};
+}
+
+worlds! {
+    /// A world whose catalog is in Postgres, or in SQLite where no Postgres can be started.
+    PostgresWorld = World::with(in_postgres);
+    /// A world whose catalog speaks HTTP.
+    RestWorld = World::with(behind_rest);
+    /// A world whose warehouse is in a bucket, or in a folder where no MinIO can be started.
+    S3World = World { bucket: minio::bucket(), ..World::new() };
+    /// Postgres and a bucket.
+    PostgresS3World = World { bucket: minio::bucket(), ..World::with(in_postgres) };
+    /// A catalog that speaks HTTP, and a bucket that it writes its metadata files to.
+    RestS3World = rest_on_s3();
+}
+
+fn in_postgres(_: &Path) -> Place {
+    postgres::catalog().map_or(Place::Sqlite, Place::Postgres)
+}
+
+fn behind_rest(folder: &Path) -> Place {
+    Place::Rest(RestServer::start(&folder.join("warehouse")))
+}
+
+fn rest_on_s3() -> World {
+    let Some((options, root)) = minio::bucket() else { return World::with(behind_rest) };
+    let store = S3Store::new(options.clone()).unwrap();
+    let (puts, deletes, at) = (store.clone(), store, root.clone());
+    let server = RestServer::with(CatalogFiles {
+        root: Box::new(move || at.clone()),
+        put: Box::new(move |location, text| puts.put(location, text).unwrap()),
+        delete: Box::new(move |location| deletes.delete(location).unwrap()),
+    });
+    World { bucket: Some((options, root)), ..World::with(|_| Place::Rest(server)) }
+}
+
+impl RestWorld {
+    pub fn server(&self) -> &RestServer {
+        match &self.place {
+            Place::Rest(server) => server,
+            other => panic!("not a REST catalog: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Real servers of the test process's own, each on a free port of loopback and in a folder that goes with it: Postgres and MinIO.
+//!
+//! They are started once a process and end with it: a shell holds each one's pid and ends it when the pipe from this process closes.
+
+#![allow(clippy::unwrap_used, reason = "servers of tests alone: what cannot be ends the test")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A server that takes longer is not coming.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Arguments: programs, folder, port.
+const POSTGRES: &str = r#"
+set -e
+as=""
+if [ "$(id -u)" = 0 ]; then
+  chown postgres "$2"
+  as="setpriv --reuid=postgres --regid=postgres --clear-groups"
+fi
+cd /
+$as "$1/initdb" -D "$2/data" -U lakehost -A trust -E UTF8 --locale=C --no-sync >"$2/log" 2>&1
+$as "$1/postgres" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \
+  -c max_connections=300 >>"$2/log" 2>&1 &
+pid=$!
+read -r _ || true
+kill -INT $pid
+wait $pid || true
+rm -rf "$2"
+"#;
+
+/// Arguments: program, folder, port.
+const MINIO: &str = r#"
+"$1" server --quiet --address "127.0.0.1:$3" "$2/data" >"$2/log" 2>&1 &
+pid=$!
+read -r _ || true
+kill $pid
+wait $pid || true
+rm -rf "$2"
+"#;
+
+struct Running {
+    port: u16,
+    /// Its standard input keeps the server up.
+    _keeper: Child,
+}
+
+/// The port of a Postgres with the user and superuser `lakehost`, who needs no password, and the database `postgres`. `None`, with a word on
+/// stderr, where there are no programs to start one.
+#[must_use]
+pub fn postgres() -> Option<u16> {
+    static CLUSTER: OnceLock<Option<Running>> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| {
+        let Some(programs) = postgres_programs() else {
+            skipped("postgres (no initdb; LAKEHOST_POSTGRES_BIN names the folder of the programs)");
+            return None;
+        };
+        Some(start(POSTGRES, &programs, &[], |port| {
+            let mut asked = Command::new(programs.join("pg_isready"));
+            asked.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+            asked.status().is_ok_and(|status| status.success())
+        }))
+    });
+    cluster.as_ref().map(|running| running.port)
+}
+
+/// A MinIO: where it is and how it lets one in.
+#[derive(Clone, Copy, Debug)]
+pub struct Minio {
+    pub port: u16,
+}
+
+impl Minio {
+    pub const KEY: &'static str = "lakehost";
+    pub const SECRET: &'static str = "lakehost-secret";
+    /// A bucket that is there.
+    pub const BUCKET: &'static str = "lake";
+
+    /// `http://127.0.0.1:port`
+    #[must_use]
+    pub fn url(self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+/// A MinIO; `None`, with a word on stderr, where the program is not.
+#[must_use]
+pub fn minio() -> Option<Minio> {
+    static SERVER: OnceLock<Option<Running>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
+        let Some(program) = minio_program() else {
+            skipped("S3 (no minio in the path; LAKEHOST_MINIO names it)");
+            return None;
+        };
+        let variables = [
+            ("MINIO_ROOT_USER", Minio::KEY),
+            ("MINIO_ROOT_PASSWORD", Minio::SECRET),
+            ("MINIO_CI_CD", "1"),
+            ("MINIO_BROWSER", "off"),
+            ("MINIO_UPDATE", "off"),
+            ("GOMEMLIMIT", "512MiB"),
+        ];
+        Some(start(MINIO, &program, &variables, |port| is_ready(port).unwrap_or(false)))
+    });
+    server.as_ref().map(|running| Minio { port: running.port })
+}
+
+/// For the test's output.
+#[expect(clippy::print_stderr, reason = "what was skipped is shown where the test's own words are")]
+fn skipped(what: &str) {
+    eprintln!("skipped: {what}");
+}
+
+/// The folder that holds `initdb` and `postgres`: the one named, or the newest where Debian puts them.
+fn postgres_programs() -> Option<PathBuf> {
+    let named = std::env::var_os("LAKEHOST_POSTGRES_BIN").map(PathBuf::from);
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
+    found.sort();
+    named.into_iter().chain(found.into_iter().rev()).find(|folder| folder.join("initdb").is_file())
+}
+
+fn minio_program() -> Option<PathBuf> {
+    let named = std::env::var_os("LAKEHOST_MINIO").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    named.into_iter().chain(std::env::split_paths(&path).map(|folder| folder.join("minio"))).find(|file| file.is_file())
+}
+
+/// Whether MinIO says that it is.
+fn is_ready(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET /minio/health/ready HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(4_096).read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
+}
+
+fn start(script: &str, program: &Path, variables: &[(&str, &str)], ready: impl Fn(u16) -> bool) -> Running {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap().port();
+    let folder = tempfile::tempdir().unwrap().keep();
+    // To MinIO a folder of its data is a bucket; initdb makes its own.
+    if script == MINIO {
+        std::fs::create_dir_all(folder.join("data").join(Minio::BUCKET)).unwrap();
+    }
+    let keeper = Command::new("sh")
+        .args(["-c", script, "keeper"])
+        .arg(program)
+        .arg(&folder)
+        .arg(port.to_string())
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !ready(port) {
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        assert!(began.elapsed() < START_LIMIT, "{} does not come up: {log}", program.display());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Running { port, _keeper: keeper }
+}
