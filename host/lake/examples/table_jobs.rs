@@ -133,12 +133,14 @@ impl Jobs {
             objects: Vec::new(),
             plugins: Vec::new(),
             config_sha256: "22".repeat(32),
+            config: String::new(),
             rows_read: rows,
             rows_written: rows,
             rows_rejected: 0,
             rejected_by: Default::default(),
             values_discarded: Default::default(),
             checks: Vec::new(),
+            progress: None,
             files,
         };
         let begun = Instant::now();
@@ -184,6 +186,7 @@ fn target(mode: WriteMode, window: Option<Window>) -> Target {
         renames: Vec::new(),
         key: Vec::new(),
         order: None,
+        sort: Vec::new(),
     }
 }
 

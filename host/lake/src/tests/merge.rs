@@ -295,7 +295,7 @@ fn a_row_that_stays_for_a_new_one_must_still_be_there() {
         op: lakehost_pipeline::filter::CompareOp::LessEq,
         value: lakehost_pipeline::filter::FilterValue::Int(2),
     };
-    lake.delete_where(&table(), &filter, false).unwrap();
+    lake.delete_where(&table(), &filter, &crate::DeleteOptions::default()).unwrap();
     assert!(matches!(load.commit(request).unwrap(), Committed::Landed { .. }));
     assert_eq!(months(&world).into_keys().collect::<Vec<_>>(), [1, 2, 3]);
     world.check_no_orphans(&lake);

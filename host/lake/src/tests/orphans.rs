@@ -207,6 +207,7 @@ fn uploads_that_nobody_finishes_are_found_and_given_up() {
             clock: Arc::clone(&core.clock),
             fail_points: core.fail_points.clone(),
             process: Process::current(),
+            keys_at_once: core.keys_at_once,
             runtime: core.runtime.clone(),
         }),
     };

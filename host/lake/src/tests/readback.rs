@@ -77,7 +77,7 @@ fn every_action_reads_back_in_other_engines() {
     wanted.insert("s4-merge", &(&january | &february) | &march);
     let id = |op, value| RowFilter::Compare { column: "id".to_owned(), op, value: FilterValue::Int(value) };
     let filter = RowFilter::And(vec![id(CompareOp::Less, 7), id(CompareOp::NotEq, 3)]);
-    lake.delete_where(&table(), &filter, false).unwrap();
+    lake.delete_where(&table(), &filter, &crate::DeleteOptions::default()).unwrap();
     tag(&lake, "s5-delete");
     wanted.insert("s5-delete", &february | &march);
     let before_compact = lake.state(&table()).unwrap().main().unwrap().snapshot_id();
