@@ -22,7 +22,12 @@ use crate::intent::SentNote;
 use crate::location::metadata_id;
 
 /// Requests of one commit, at most.
-pub const REQUESTS: u32 = 40;
+pub const REQUESTS: u32 = 400;
+/// Requests of one attempt, all the same, that a catalog does not answer, at most.
+const UNANSWERED: u32 = 40;
+/// A commit that others overtake is made again at least so long. Whoever has just landed goes on from the newest head, and so wins against those
+/// that wait: a number of requests alone would starve one of many writers now and then.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// No pause between two of them is longer.
 const PAUSE_LIMIT_MS: u64 = 10_000;
@@ -121,6 +126,7 @@ impl Deed<'_> {
         let bases = self.heads(parts).await?;
         let mut heads = bases.clone();
         let mut requests = 0;
+        let since = Instant::now();
         for attempt in 1.. {
             let begun = Instant::now();
             let mut landings = vec![Landing::Nothing; parts.len()];
@@ -156,7 +162,7 @@ impl Deed<'_> {
                 }
                 Sent::Overtaken(now) => heads = now,
             }
-            if requests >= REQUESTS {
+            if requests >= REQUESTS - UNANSWERED || (requests >= UNANSWERED && since.elapsed() >= PATIENCE) {
                 break;
             }
             pause(requests, begun.elapsed()).await;
@@ -221,6 +227,7 @@ impl Deed<'_> {
         requests: &mut u32,
         lost: &mut bool,
     ) -> Result<Sent> {
+        let before = *requests;
         loop {
             *requests += 1;
             for (number, built) in sent.iter_mut() {
@@ -258,10 +265,10 @@ impl Deed<'_> {
                 }
                 (_, _) if moved => return Ok(Sent::Overtaken(now)),
                 (_, Err(error)) if !*lost => return Err(error),
-                (_, Ok(Outcome::Unknown(error)) | Err(error)) if *requests >= REQUESTS => {
+                (_, Ok(Outcome::Unknown(error)) | Err(error)) if *requests - before >= UNANSWERED => {
                     return Err(unknown(error.to_string()));
                 }
-                _ if *requests >= REQUESTS => return Err(self.busy(parts, *requests)),
+                _ if *requests - before >= UNANSWERED => return Err(self.busy(parts, *requests)),
                 _ => pause(*requests, Duration::ZERO).await,
             }
         }
