@@ -1,0 +1,4 @@
+{#- Schemas are named as models say: silver and gold, on every target. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+    {{ custom_schema_name or target.schema }}
+{%- endmacro %}
