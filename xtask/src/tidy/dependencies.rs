@@ -12,6 +12,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("host/wasm", &["lakehost-pipeline", "lakehost-columnar", "lakehost-fetch", "lakehost-wire"]),
     ("host/lake", &["lakehost-pipeline", "lakehost-columnar"]),
     ("host/query", &["lakehost-pipeline", "lakehost-lake"]),
+    ("host/models", &["lakehost-pipeline"]),
+    ("host/endpoint", &["lakehost-pipeline", "lakehost-lake"]),
     (
         "host/cli",
         &[
@@ -21,6 +23,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "lakehost-wasm",
             "lakehost-lake",
             "lakehost-query",
+            "lakehost-models",
+            "lakehost-endpoint",
             // Optional, behind the feature `native-cleaner`: what the bench compares the component with.
             "lakehost-sdk",
             "trip_cleaner",
@@ -43,18 +47,19 @@ const FENCES: &[(&str, &[&str])] = &[
     ("wasmtime", &["host/wasm"]),
     ("wasmtime-wasi", &["host/wasm"]),
     ("wit-bindgen", &["sdk/guest"]),
-    ("iceberg", &["host/lake", "host/query", "tests/server"]),
+    ("iceberg", &["host/lake", "host/query", "host/endpoint", "tests/server"]),
     ("sqlx", &["host/lake"]),
     ("object_store", &["host/lake", "host/query"]),
     ("datafusion", &["host/query"]),
-    ("reqwest", &["host/fetch", "host/lake"]),
+    ("axum", &["host/endpoint"]),
+    ("reqwest", &["host/fetch", "host/lake", "host/models"]),
     ("clap", &["host/cli"]),
     ("clap_complete", &["host/cli"]),
     ("indicatif", &["host/cli"]),
     ("toml", &["host/cli"]),
     ("tracing-subscriber", &["host/cli"]),
     ("anyhow", &["host/cli", "tests", "tests/server", "xtask"]),
-    ("tokio", &["host/cli", "host/fetch", "host/lake", "host/query", "host/wasm"]),
+    ("tokio", &["host/cli", "host/endpoint", "host/fetch", "host/lake", "host/models", "host/query", "host/wasm"]),
 ];
 
 pub fn check(workspace: &Workspace) -> Vec<String> {
