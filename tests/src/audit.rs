@@ -132,6 +132,8 @@ fn a_discarded_month_leaves_nothing_and_loads_again_once_it_is_good() -> Result<
     assert_eq!(one(&bench, "select count(*) as n from clean.green_trips", &[])?, 0);
     let files = || walkdir(&bench.dir.path().join("warehouse/clean/green_trips/data"));
     assert_eq!(files()?.len(), 1);
+    let listed = bench.run(&["table", "list"])?.stdout;
+    assert!(listed.contains(&format!("nothing published; rows are on branch {branch}")), "{listed}");
     let discarded = bench.run(&["table", "discard", "clean.green_trips", &branch, "--yes"])?;
     assert_eq!(discarded.code, 0, "{}", discarded.stderr);
     assert_eq!(files()?, Vec::<std::path::PathBuf>::new());

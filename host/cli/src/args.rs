@@ -1,6 +1,7 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
 mod change;
+mod plugins;
 mod rejects;
 mod rows;
 mod upkeep;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use plugins::*;
 pub use rejects::*;
 pub use rows::*;
 pub use upkeep::*;
@@ -109,15 +111,8 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Windows")]
     pub allow_empty: bool,
 
-    /// A row cleaner; repeat to chain them
-    #[arg(long, value_name = "FILE", help_heading = "Plugins")]
-    pub cleaner: Vec<String>,
-    /// A setting of the source
-    #[arg(long, value_name = "KEY=VALUE", help_heading = "Plugins")]
-    pub config: Vec<String>,
-    /// A setting of the cleaner; of several, NAME.KEY=VALUE says whose
-    #[arg(long, value_name = "KEY=VALUE", help_heading = "Plugins")]
-    pub cleaner_config: Vec<String>,
+    #[command(flatten)]
+    pub plugins: PluginArguments,
     /// Let the source reach URLs that begin with this, as far as it asks for them; also: clock, random
     #[arg(long, value_name = "URL-PREFIX", help_heading = "Plugins")]
     pub allow: Vec<String>,

@@ -129,19 +129,11 @@ impl Jobs {
         let request = CommitRequest {
             load_id: format!("load-{number}"),
             run_id,
-            pipeline: None,
-            objects: Vec::new(),
-            plugins: Vec::new(),
             config_sha256: "22".repeat(32),
-            config: String::new(),
             rows_read: rows,
             rows_written: rows,
-            rows_rejected: 0,
-            rejected_by: Default::default(),
-            values_discarded: Default::default(),
-            checks: Vec::new(),
-            progress: None,
             files,
+            ..CommitRequest::default()
         };
         let begun = Instant::now();
         let Committed::Landed { snapshot_id, .. } = load.commit(request)? else {

@@ -1,6 +1,6 @@
 //! The lake: a warehouse folder and its catalog, as the pipeline sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use iceberg::table::Table;
@@ -32,6 +32,11 @@ impl IcebergLake {
     /// The table as the catalog has it now.
     pub fn state(&self, name: &TableName) -> Result<TableState> {
         self.core.block_on(self.load(name))
+    }
+
+    /// The ids of all loads whose rows the table has, as far back as its snapshots tell.
+    pub fn present_loads(&self, name: &TableName) -> Result<BTreeSet<String>> {
+        Ok(loaded::present(&self.state(name)?))
     }
 
     pub(crate) async fn load(&self, name: &TableName) -> Result<TableState> {

@@ -340,6 +340,10 @@ impl Load for LakeLoad {
         Some(Arc::clone(self.spool.get_or_insert_default()) as Arc<dyn RejectWriter>)
     }
 
+    fn changes(&self) -> Vec<String> {
+        self.plan.respecified().into_iter().collect()
+    }
+
     fn rejected(&self) -> Result<Box<dyn BatchSource>, Fault> {
         let Some(replay) = &self.replay else {
             return Err(Error::Internal(format!("a load of {} is no replay", self.target.table)).into());
@@ -360,10 +364,6 @@ impl Load for LakeLoad {
         match self.try_commit(&request, Some(branch))? {
             Committed::Landed { snapshot_id, .. } | Committed::AlreadyLoaded { snapshot_id } => Ok(snapshot_id),
         }
-    }
-
-    fn abandon(mut self: Box<Self>) {
-        self.discard();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which loads a table holds: what its properties say, and the summaries of its snapshots where they say more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iceberg::spec::{Operation, SnapshotRef, TableMetadata};
 use lakehost_pipeline::ports::WriteMode;
@@ -55,6 +55,25 @@ pub fn find(
     // The same goes for properties, and their snapshots may have gone.
     let owned = state.metadata.properties().get(properties::OWNER).is_some_and(|found| found == owner);
     of_key(window).filter(|found| owned && state.metadata.snapshot_by_id(found.snapshot_id).is_none())
+}
+
+/// The ids of all loads whose rows `main` has: those that properties name, and those that came before and were not replaced since, as far back
+/// as snapshots have not expired.
+pub fn present(state: &TableState) -> BTreeSet<String> {
+    let properties = state.metadata.properties();
+    let keys = properties::all_loaded(properties).filter_map(|(name, _)| name.strip_prefix(properties::LOADED));
+    let mut ids: BTreeSet<String> =
+        keys.filter_map(|key| properties::loaded(properties, key)).map(|(load_id, _)| load_id).collect();
+    let mut later: Vec<Recorded> = Vec::new();
+    for load in state.history().filter_map(Recorded::of) {
+        if !later.iter().any(|later| later.replaces(&load.window)) {
+            ids.insert(load.load_id.clone());
+        }
+        if load.mode != Mode::Adds {
+            later.push(load);
+        }
+    }
+    ids
 }
 
 /// What a snapshot's summary says of the load that made it.

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::evolve;
 use crate::layout::{self, WindowValue};
 use crate::properties;
+use crate::reshape::shown_spec;
 use crate::schema;
 
 /// What a load will do to its table.
@@ -201,6 +202,20 @@ impl Plan {
         let metadata =
             creation.builder().and_then(|builder| builder.build()).map_err(Error::iceberg("lay out", table))?;
         Ok(Self { base: Base::New(Box::new(creation)), metadata: Arc::new(metadata.metadata), ..self })
+    }
+
+    /// How a partition spec that comes with the load differs from the table's, for people.
+    pub fn respecified(&self) -> Option<String> {
+        let (Base::Existing(state), Some(_)) = (&self.base, &self.new_spec) else { return None };
+        let shown = |metadata: &TableMetadata| {
+            let spec = shown_spec(metadata.current_schema(), metadata.default_partition_spec());
+            if spec.is_empty() { "nothing".to_owned() } else { spec.join(", ") }
+        };
+        Some(format!(
+            "new files are partitioned by {}, those before by {} (`table compact` brings them along, `table set-partitioning` changes it back)",
+            shown(&self.metadata),
+            shown(&state.metadata)
+        ))
     }
 
     /// Where the table is or will be.

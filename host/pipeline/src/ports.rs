@@ -280,7 +280,7 @@ pub struct Progress {
 }
 
 /// Everything that the commit records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CommitRequest {
     pub load_id: String,
     pub run_id: String,
@@ -386,12 +386,16 @@ pub trait Lake: Send + Sync {
     }
 }
 
-/// One load in progress.
+/// One load in progress. Dropped without [`Load::commit`] or [`Load::quarantine`] = abandoned: what it wrote is deleted, the table was never touched.
 pub trait Load: Send {
     /// The table's columns with field ids, in table order.
     fn schema(&self) -> &SchemaRef;
     /// Partition fields beyond the window, as the table has them.
     fn partition(&self) -> &[PartitionField];
+    /// What this load changes of the table itself, beyond its columns: "partition spec …", for the report.
+    fn changes(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Where new data files go.
     fn sinks(&self) -> Arc<dyn SinkFactory>;
     /// A split brings these columns. Those that the table lacks are added and narrower ones widened, where the contract says `evolve`; its own
@@ -426,8 +430,6 @@ pub trait Load: Send {
     }
     /// One snapshot, exactly once.
     fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault>;
-    /// Deletes what was written; the table was never touched.
-    fn abandon(self: Box<Self>);
 }
 
 /// What a lake answers that lacks an ability.

@@ -59,7 +59,7 @@ impl OneWindow<'_> {
             };
             Quarantine::new(limit_bytes, load.spool_rejects(), about)
         });
-        let mut tally = Tally::default();
+        let mut tally = Tally { changes: load.changes(), ..Tally::default() };
         for split in splits {
             if ports.meter.cancelled() {
                 return Err(Error::Interrupted.into());

@@ -80,23 +80,11 @@ impl OneWindow<'_> {
             return nothing(report, "the table has no rejected rows of this window".to_owned());
         };
         let wanted = Wanted { load_id: record.load_id.clone(), rule: rule.map(str::to_owned) };
-        let judged = checks::check_columns(&self.plan.checks, self.table, load.schema())
-            .map_err(Fault::from)
-            .and_then(|()| self.judge(ports, &wanted, &steps, load.as_mut()));
-        let (mut tally, by_file) = match judged {
-            Ok(judged) => judged,
-            Err(fault) => {
-                load.abandon();
-                return Err(fault);
-            }
-        };
-        report.rows_read = tally.rows_read;
-        report.rows_written = tally.rows_written;
-        report.rows_rejected.clone_from(&tally.rejected);
-        report.values_discarded.clone_from(&tally.discarded);
+        checks::check_columns(&self.plan.checks, self.table, load.schema())?;
+        let (mut tally, by_file) = self.judge(ports, &wanted, &steps, load.as_mut())?;
+        report.count(&tally);
         let (read, passed) = (tally.rows_read, tally.rows_written);
         if passed == 0 {
-            load.abandon();
             return nothing(
                 report,
                 match (read, rule) {
@@ -106,31 +94,17 @@ impl OneWindow<'_> {
                 },
             );
         }
-        let finished = self.balance(&tally).map_err(Fault::from).and_then(|()| match self.plan.dry_run {
-            true => Ok(()),
-            false => rest(load.as_mut(), &wanted, by_file, &self.plan.run_id),
-        });
-        if let Err(fault) = finished {
-            load.abandon();
-            return Err(fault);
+        self.balance(&tally)?;
+        if !self.plan.dry_run {
+            rest(load.as_mut(), &wanted, by_file, &self.plan.run_id)?;
         }
-        report.bytes = tally.files.iter().map(|file| file.size_bytes).sum();
-        report.files = tally.files.len() as u64;
-        report.path = Some(tally.paths.join(","));
         let mut notes = std::mem::take(&mut tally.changes);
         let identity = Identity::new(self, ports, steps.key, &Start::default(), None);
         let load_id = identity.of_objects(&tally.objects);
         let mut request = self.request(ports, load_id.clone(), tally, None);
-        let stopping = match self.examine(ports, load.as_mut(), &mut request, report) {
-            Ok(stopping) => stopping,
-            Err(fault) => {
-                load.abandon();
-                return Err(fault);
-            }
-        };
+        let stopping = self.examine(ports, load.as_mut(), &mut request, report)?;
         if !stopping.is_empty() {
             // On a branch they would be in two places: there, and among the rejected rows.
-            load.abandon();
             return Err(Error::ChecksFailed {
                 table: self.table.to_string(),
                 failed: stopping.len(),
@@ -142,7 +116,6 @@ impl OneWindow<'_> {
         }
         notes.extend(report.note.take());
         if self.plan.dry_run {
-            load.abandon();
             notes.insert(0, format!("{passed} of {read} rejected rows would move to the table"));
             report.note = Some(notes.join("; "));
             (report.bytes, report.files, report.path) = (0, 0, None);

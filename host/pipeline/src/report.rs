@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::checks::CheckOutcome;
 use crate::diagnostic::Fault;
 use crate::ports::Merged;
+use crate::read::Tally;
 
 /// Clock and stage accounting, given by the caller: this crate reads no clock.
 pub trait Meter: Observer {
@@ -137,18 +138,29 @@ impl WindowReport {
         }
     }
 
+    /// What the splits came to. It counts once the window ends as loaded.
+    pub(crate) fn count(&mut self, tally: &Tally) {
+        self.rows_read = tally.rows_read;
+        self.rows_written = tally.rows_written;
+        self.rows_rejected.clone_from(&tally.rejected);
+        self.values_discarded.clone_from(&tally.discarded);
+        self.bytes = tally.files.iter().map(|file| file.size_bytes).sum();
+        self.files = tally.files.len() as u64;
+        self.path = Some(tally.paths.join(","));
+    }
+
     /// How the window ended. Rows and files that are not in the table by way of this run do not count.
     pub(crate) fn end(&mut self, status: Status) {
         self.status = status;
         if status == Status::Loaded {
             return;
         }
-        (self.rows_written, self.bytes, self.files) = (0, 0, 0);
+        (self.rows_written, self.bytes, self.files, self.path) = (0, 0, 0, None);
         // What a window that failed had read and rejected helps to find out why; the rows of another load are that one's to report.
         if status == Status::AlreadyLoaded {
             self.rows_read = 0;
             self.rows_rejected.clear();
-            self.path = None;
+            self.values_discarded.clear();
         }
     }
 

@@ -130,39 +130,18 @@ impl OneWindow<'_> {
             return Ok(());
         }
         let mut load = ports.lake.begin(&target, &self.plan.run_id)?;
-        let read = checks::check_columns(&self.plan.checks, self.table, load.schema())
-            .and_then(|()| layout::check_sort(&self.plan.sort, self.table, load.schema()))
-            .map_err(Fault::from)
-            .and_then(|()| self.read_splits(ports, &splits, &steps, load.as_mut()));
-        let read = read.and_then(|tally| Ok((start.progress(ports, self.dataset, self.window)?, tally)));
-        let (progress, mut tally) = match read {
-            Ok(read) => read,
-            Err(fault) => {
-                load.abandon();
-                return Err(fault);
-            }
-        };
-        report.rows_read = tally.rows_read;
-        report.rows_written = tally.rows_written;
-        report.rows_rejected.clone_from(&tally.rejected);
+        checks::check_columns(&self.plan.checks, self.table, load.schema())?;
+        layout::check_sort(&self.plan.sort, self.table, load.schema())?;
+        let mut tally = self.read_splits(ports, &splits, &steps, load.as_mut())?;
+        let progress = start.progress(ports, self.dataset, self.window)?;
+        report.count(&tally);
         let load_id = identity.of_objects(&tally.objects);
         if let Some(record) = standing.filter(|record| record.load_id == load_id) {
-            load.abandon();
             already_loaded(report, record);
             return Ok(());
         }
-        report.values_discarded.clone_from(&tally.discarded);
-        let kept = self
-            .check(&tally, start.moves_on(progress.as_ref()))
-            .map_err(Fault::from)
-            .and_then(|()| self.keep_rejected(load.as_mut(), &mut tally, &load_id));
-        if let Err(fault) = kept {
-            load.abandon();
-            return Err(fault);
-        }
-        report.bytes = tally.files.iter().map(|file| file.size_bytes).sum();
-        report.files = tally.files.len() as u64;
-        report.path = Some(tally.paths.join(","));
+        self.check(&tally, start.moves_on(progress.as_ref()))?;
+        self.keep_rejected(load.as_mut(), &mut tally, &load_id)?;
         report.load_id = Some(load_id.clone());
         report.note = (!tally.changes.is_empty()).then(|| tally.changes.join("; "));
         let mark = ports.meter.enter(Stage::Commit);
@@ -207,13 +186,7 @@ impl OneWindow<'_> {
         if self.plan.checks.is_empty() {
             return load.commit(request);
         }
-        let stopping = match self.examine(ports, load.as_mut(), &mut request, report) {
-            Ok(stopping) => stopping,
-            Err(fault) => {
-                load.abandon();
-                return Err(fault);
-            }
-        };
+        let stopping = self.examine(ports, load.as_mut(), &mut request, report)?;
         if stopping.is_empty() {
             return load.commit(request);
         }

@@ -123,6 +123,12 @@ struct MemoryLoad {
     window: String,
     schema: SchemaRef,
     lake: MemoryLake,
+    settled: bool,
+}
+impl Drop for MemoryLoad {
+    fn drop(&mut self) {
+        *self.lake.abandoned.lock().unwrap() += u32::from(!self.settled);
+    }
 }
 struct MemoryRejects(MemoryLake);
 impl RejectWriter for MemoryRejects {
@@ -169,6 +175,7 @@ impl Lake for MemoryLake {
             window: target.window.as_ref().unwrap().key().to_owned(),
             schema: Arc::new(Schema::new(fields)),
             lake: self.clone(),
+            settled: false,
         }))
     }
 }
@@ -183,7 +190,8 @@ impl Load for MemoryLoad {
     fn sinks(&self) -> Arc<dyn SinkFactory> {
         Arc::new(Nowhere)
     }
-    fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault> {
+    fn commit(mut self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault> {
+        self.settled = true;
         let mut loads = self.lake.loads.lock().unwrap();
         self.lake.checked.lock().unwrap().push(crate::checks::summary(&request.checks));
         let snapshot_id = loads.values().map(|load| load.snapshot_id).max().unwrap_or(0) + 1;
@@ -196,9 +204,6 @@ impl Load for MemoryLoad {
         };
         loads.insert(self.window.clone(), record);
         Ok(Committed::Landed { snapshot_id, attempts: 1, merged: None })
-    }
-    fn abandon(self: Box<Self>) {
-        *self.lake.abandoned.lock().unwrap() += 1;
     }
     fn evolve(&mut self, found: &Schema, _file: &str) -> Result<(), Fault> {
         let mut fields: Vec<_> = self.schema.fields().iter().cloned().collect();
@@ -220,7 +225,8 @@ impl Load for MemoryLoad {
         let table = TableName::parse("raw.memory").unwrap();
         Ok(Staged { table, snapshot_id: 7, handle: Arc::new(request.rows_written) })
     }
-    fn quarantine(self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
+    fn quarantine(mut self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
+        self.settled = true;
         self.lake.branches.lock().unwrap().insert(branch.to_owned(), request.load_id);
         Ok(7)
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Place, ReportFormat, RunArguments};
+use super::{Place, PluginArguments, ReportFormat, RunArguments};
 
 #[derive(Debug, Subcommand)]
 pub enum RejectsCommand {
@@ -68,15 +68,8 @@ pub struct RejectsReplayArguments {
     /// The source component that loaded the table, when no pipeline does
     #[arg(long, value_name = "FILE", help_heading = "Plugins")]
     pub plugin: Option<String>,
-    /// A row cleaner, in place of those of the pipeline; repeat to chain them
-    #[arg(long, value_name = "FILE", help_heading = "Plugins")]
-    pub cleaner: Vec<String>,
-    /// A setting of the source
-    #[arg(long, value_name = "KEY=VALUE", help_heading = "Plugins")]
-    pub config: Vec<String>,
-    /// A setting of the cleaner; of several, NAME.KEY=VALUE says whose
-    #[arg(long, value_name = "KEY=VALUE", help_heading = "Plugins")]
-    pub cleaner_config: Vec<String>,
+    #[command(flatten)]
+    pub plugins: PluginArguments,
 
     /// Memory for the whole replay [default: 512MiB]
     #[arg(long, value_name = "SIZE")]
@@ -93,9 +86,7 @@ impl RejectsReplayArguments {
         RunArguments {
             pipeline,
             plugin: self.plugin.clone(),
-            cleaner: self.cleaner.clone(),
-            config: self.config.clone(),
-            cleaner_config: self.cleaner_config.clone(),
+            plugins: self.plugins.clone(),
             table: Some(self.table.clone()),
             keep_going: self.keep_going,
             dry_run: self.dry_run,

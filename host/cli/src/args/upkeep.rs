@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Place, ReportFormat};
+use super::{Place, PluginArguments, ReportFormat};
 
 #[derive(Debug, Subcommand)]
 pub enum UpkeepCommand {
@@ -18,7 +18,8 @@ pub enum UpkeepCommand {
     Diff(DiffArguments),
     /// Where the rows of a snapshot came from: objects, plugins, run
     Provenance(ProvenanceArguments),
-    /// Make a snapshot's load again from its recorded inputs, aside, and compare the rows; exit 5 when they differ
+    /// Make a snapshot's load again from its recorded inputs, aside, and compare the rows; exit 5 when they differ. --config
+    /// and --cleaner-config give what the snapshot does not record, such as secrets
     Reproduce(Box<ReproduceArguments>),
     /// Put small files together; the rows stay the same
     Compact(CompactArguments),
@@ -129,19 +130,12 @@ pub struct ReproduceArguments {
     #[arg(value_name = "SNAPSHOT")]
     pub snapshot: String,
     /// The source component, when it is neither in this binary nor in the snapshot's pipeline
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Plugins")]
     pub plugin: Option<String>,
-    /// A row cleaner, likewise; repeat for several
-    #[arg(long, value_name = "FILE")]
-    pub cleaner: Vec<String>,
-    /// A setting of the source that the snapshot does not record, such as a secret
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub config: Vec<String>,
-    /// A setting of a cleaner, likewise; of several, NAME.KEY=VALUE says whose
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub cleaner_config: Vec<String>,
+    #[command(flatten)]
+    pub plugins: PluginArguments,
     /// Let the source reach URLs that begin with this, as far as it asks for them
-    #[arg(long, value_name = "URL-PREFIX")]
+    #[arg(long, value_name = "URL-PREFIX", help_heading = "Plugins")]
     pub allow: Vec<String>,
     /// Memory for the whole load [default: 512MiB]
     #[arg(long, value_name = "SIZE")]

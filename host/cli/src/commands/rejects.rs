@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use lakehost_lake::{GRANULARITY, LOADED};
+use lakehost_lake::GRANULARITY;
 use lakehost_pipeline::ports::{Lake, TableName};
 use lakehost_pipeline::{Fault, Granularity, WINDOW_COLUMN, Window, rejects};
 use lakehost_query::Session;
@@ -32,11 +32,8 @@ pub struct Rejected<'a> {
 impl Rejected<'_> {
     /// The condition that a row is of a load that the table has now.
     fn present(&self) -> Result<String, Fault> {
-        let info = self.warehouse.lake.table(&self.main)?;
-        let loads = info.into_iter().flat_map(|info| info.properties).filter(|(key, _)| key.starts_with(LOADED));
         // Load ids are ours: 64 digits. Whatever is not is none.
-        let ids: Vec<String> = loads
-            .filter_map(|(_, value)| value.split(':').next().map(str::to_owned))
+        let ids: Vec<String> = (self.warehouse.lake.present_loads(&self.main)?.into_iter())
             .filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
             .map(|id| format!("'{id}'"))
             .collect();

@@ -139,11 +139,11 @@ impl<'a> Original<'a> {
             cause: self.table.to_string(),
         })?;
         let source = self.plugin(source_id, &self.recorded.source, "--plugin", arguments.plugin.as_slice(), &near)?;
-        self.complete(&self.recorded.source, "--config", &arguments.config, &source_id.name)?;
+        self.complete(&self.recorded.source, "--config", &arguments.plugins.config, &source_id.name)?;
         let mut cleaners = Vec::new();
         for (id, part) in cleaner_ids.iter().zip(&self.recorded.cleaners) {
-            cleaners.push(self.plugin(id, part, "--cleaner", &arguments.cleaner, &near)?);
-            self.complete(part, "--cleaner-config", &arguments.cleaner_config, &id.name)?;
+            cleaners.push(self.plugin(id, part, "--cleaner", &arguments.plugins.cleaner, &near)?);
+            self.complete(part, "--cleaner-config", &arguments.plugins.cleaner_config, &id.name)?;
         }
         let request = Request {
             pipeline: None,
@@ -167,8 +167,7 @@ impl<'a> Original<'a> {
             place: resolve::place(aside, arguments.memory.as_deref())?,
         };
         let mut run_arguments = RunArguments {
-            config: arguments.config.clone(),
-            cleaner_config: arguments.cleaner_config.clone(),
+            plugins: arguments.plugins.clone(),
             allow_empty: true,
             place: aside.clone(),
             ..RunArguments::default()

@@ -137,7 +137,7 @@ pub fn load_request(
     let cleaner_plugins = cleaner_files.iter().map(|file| plugins.load(file)).collect::<Result<Vec<_>, _>>()?;
     let pipeline = request.pipeline.as_deref();
     plugins::expect_source(&plugin, pipeline)?;
-    plugins::expect_cleaners(&cleaner_plugins, pipeline.filter(|_| arguments.cleaner.is_empty()))?;
+    plugins::expect_cleaners(&cleaner_plugins, pipeline.filter(|_| arguments.plugins.cleaner.is_empty()))?;
     let about = plugin.about()?;
     let granularity = about.granularity.unwrap_or(Granularity::None);
     let windows = match from {
@@ -146,10 +146,10 @@ pub fn load_request(
     };
     refuse_whole(&about.id.name, granularity, request.mode, arguments.write_mode.is_some())?;
     let mut settings = Settings::new(&about.id.name, &about.config_schema, &request.source.table)?;
-    arguments.config.iter().try_for_each(|assignment| settings.assign(assignment, "--config"))?;
+    arguments.plugins.config.iter().try_for_each(|assignment| settings.assign(assignment, "--config"))?;
     let config = plugin.config(&settings.into_value())?;
 
-    let cleaner_configs = cleaner_configs(&cleaner_plugins, &request, &arguments.cleaner_config)?;
+    let cleaner_configs = cleaner_configs(&cleaner_plugins, &request, &arguments.plugins.cleaner_config)?;
     let cleaners = cleaner_plugins
         .iter()
         .zip(&cleaner_configs)

@@ -108,10 +108,10 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         (None, None) => return Err(Error::usage("neither a pipeline nor --plugin is given")),
     };
     let cleaners = match pipeline {
-        Some(pipeline) if arguments.cleaner.is_empty() => {
+        Some(pipeline) if arguments.plugins.cleaner.is_empty() => {
             pipeline.cleaner.iter().map(|cleaner| written(&cleaner.plugin, &cleaner.config)).collect()
         }
-        _ => arguments.cleaner.iter().map(typed).collect(),
+        _ => arguments.plugins.cleaner.iter().map(typed).collect(),
     };
     let written_allow = pipeline.and_then(|pipeline| pipeline.allow.clone());
     let allow = Allow {
@@ -372,7 +372,7 @@ models = "dbt_project"
         arguments.write_mode = Some(WriteModeArgument::FullRefresh);
         arguments.verify = Some(VerifyArgument::Pages);
         arguments.allow = vec!["https://b/".to_owned()];
-        arguments.cleaner = vec!["other.wasm".to_owned()];
+        arguments.plugins.cleaner = vec!["other.wasm".to_owned()];
         arguments.partition_by = Some("region".to_owned());
         let request = request(&arguments, &loaded()).unwrap();
         assert_eq!((request.place.warehouse.as_path(), request.place.memory_bytes), (Path::new("/big"), 1 << 30));

@@ -310,15 +310,10 @@ mod tests {
             objects: (0..objects).map(object).collect(),
             plugins: vec![PluginId { name: "tlc".into(), version: "0.1.0".into(), sha256: "cd".repeat(32) }],
             config_sha256: "ef".repeat(32),
-            config: String::new(),
             rows_read: 10,
             rows_written: 9,
             rows_rejected: 1,
-            rejected_by: Default::default(),
-            values_discarded: Default::default(),
-            checks: Vec::new(),
-            progress: None,
-            files: Vec::new(),
+            ..CommitRequest::default()
         }
     }
 

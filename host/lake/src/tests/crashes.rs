@@ -49,7 +49,7 @@ fn a_living_process_is_left_alone() {
     let resolved = other.resolve(Some(&job.run_id)).unwrap();
     assert_eq!(resolved[0].resolution, Resolution::InUse);
     assert_eq!(world.files(), before);
-    load.abandon();
+    drop(load);
     assert!(other.resolve(None).unwrap().is_empty());
 }
 

@@ -71,19 +71,10 @@ fn request(job: &Job, files: Vec<WrittenFile>) -> CommitRequest {
     CommitRequest {
         load_id: job.load_id.clone(),
         run_id: job.run_id.clone(),
-        pipeline: None,
-        objects: Vec::new(),
-        plugins: Vec::new(),
-        config_sha256: String::new(),
-        config: String::new(),
         rows_read: rows,
         rows_written: rows,
-        rows_rejected: 0,
-        rejected_by: Default::default(),
-        values_discarded: Default::default(),
-        checks: Vec::new(),
-        progress: None,
         files,
+        ..CommitRequest::default()
     }
 }
 
@@ -244,7 +235,7 @@ fn what_a_table_is_partitioned_by_keeps_its_type() {
     // A partition field's name is taken, too.
     let refused = load.evolve(&columns(&[("id_bucket_4", DataType::Int64)], false), "b.parquet").unwrap_err();
     assert!(refused.cause().unwrap().ends_with("a partition field has that name"));
-    load.abandon();
+    drop(load);
 }
 
 #[test]

@@ -144,3 +144,42 @@ fn compacted_files_go_when_their_snapshots_do() {
     assert_eq!((parquet(), rows(&world, &lake)["2024-01"]), (1, 6));
     world.check_no_orphans(&lake);
 }
+
+#[test]
+fn statistics_go_with_their_snapshot() {
+    use serde_json::json;
+    let world = World::new();
+    let all: Vec<i64> = (1..=3).map(|rows| Job::month("2024-01", 0..rows).land(&world.lake())).collect();
+    // As an engine that analyses tables leaves them.
+    let state = world.lake().state(&table()).unwrap();
+    let folder = world.folder.path().join("warehouse/raw/trips/metadata");
+    let mut metadata: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&state.metadata_location).unwrap()).unwrap();
+    let file = |snapshot_id: i64, kind: &str| {
+        let path = folder.join(format!("{snapshot_id}.{kind}"));
+        std::fs::write(&path, "figures").unwrap();
+        json!({
+            "snapshot-id": snapshot_id, "statistics-path": path, "file-size-in-bytes": 7,
+            "file-footer-size-in-bytes": 1, "blob-metadata": [],
+        })
+    };
+    metadata["statistics"] = json!([file(all[0], "puffin"), file(all[2], "puffin")]);
+    metadata["partition-statistics"] = json!([file(all[1], "parquet-stats"), file(all[2], "parquet-stats")]);
+    std::fs::write(&state.metadata_location, metadata.to_string()).unwrap();
+    let without = {
+        let twin = World::new();
+        for rows in 1..=3 {
+            Job::month("2024-01", 0..rows).land(&twin.lake());
+        }
+        twin.lake().expire(&table(), &NOW).unwrap().files_deleted
+    };
+    let lake = world.lake();
+    let expired = lake.expire(&table(), &NOW).unwrap();
+    assert_eq!((expired.snapshots.as_slice(), expired.files_deleted), (&all[..2], without + 2));
+    let left = [(0, "puffin"), (1, "parquet-stats"), (2, "puffin"), (2, "parquet-stats")]
+        .map(|(at, kind)| folder.join(format!("{}.{kind}", all[at])).exists());
+    assert_eq!(left, [false, false, true, true]);
+    let now = lake.state(&table()).unwrap().metadata;
+    assert_eq!((now.statistics_iter().len(), now.partition_statistics_iter().len()), (1, 1));
+    world.check_no_orphans(&lake);
+}

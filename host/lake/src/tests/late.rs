@@ -69,7 +69,7 @@ fn files_of_a_request_that_may_still_arrive_at_a_rest_catalog_are_kept() {
         let Some(Resolution::Waiting { until_ms }) = look(&job.run_id) else { panic!("not waited for") };
         assert!((until_ms - clock.load(Ordering::Relaxed) - 600_000).abs() < 10_000);
         // Nor does the next run tidy up behind it.
-        Job::month("2024-05", 0..1).begin(&lake).unwrap().abandon();
+        drop(Job::month("2024-05", 0..1).begin(&lake).unwrap());
         assert_eq!(world.files(), before);
         while world.server().commits() == commits {
             std::thread::sleep(Duration::from_millis(50));

@@ -71,7 +71,7 @@ fn files_of_a_run_that_is_under_way_are_no_orphans() {
     age(&world, 400 * DAY);
     assert_eq!(of_tables(world.orphans(&lake)).len(), 1);
     assert!(found(&world, &world.lake(), &OrphanOptions::default()).is_empty());
-    load.abandon();
+    drop(load);
 }
 
 #[test]
@@ -222,5 +222,5 @@ fn uploads_that_nobody_finishes_are_found_and_given_up() {
     assert_eq!(ids(false, &options), Vec::<String>::new());
     let left: Vec<String> = store.uploads.lock().unwrap().iter().map(|upload| upload.upload_id.clone()).collect();
     assert_eq!(left, ["young", "ageless", "living", "other"]);
-    load.abandon();
+    drop(load);
 }

@@ -273,7 +273,7 @@ fn what_is_prepared_can_be_read_and_leaves_no_trace() {
             let table = &job.target.table;
             assert_eq!(lake.state(table).unwrap().main().unwrap().snapshot_id(), staged.snapshot_id);
         } else {
-            load.abandon();
+            drop(load);
             assert_eq!(world.files(), before);
         }
         world.check_no_orphans(&lake);

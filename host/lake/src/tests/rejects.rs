@@ -166,7 +166,7 @@ fn a_load_on_a_branch_has_no_rejected_rows_of_its_own() {
     let job = Job::month("2024-02", 0..5);
     let mut load = job.begin(&lake).unwrap();
     load.rejects().unwrap().write(&rejected(&job, &[1])).unwrap();
-    load.abandon();
+    drop(load);
     assert_eq!(world.files(), before);
 }
 

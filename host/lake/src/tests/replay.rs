@@ -29,16 +29,23 @@ fn replay(lake: &IcebergLake, job: &Job, rows: &[i64]) -> Result<Option<Committe
             return Err(fault);
         }
     };
-    let rows_rejected = 0;
     assert!(stay < 100);
-    let request = CommitRequest {
-        load_id: format!("{}-replay", job.load_id),
-        rows_read: request.rows_written,
-        rows_rejected,
-        rejected_by: Default::default(),
-        ..request
-    };
-    load.commit(request).map(Some)
+    let load_id = format!("{}-replay", job.load_id);
+    load.commit(CommitRequest { load_id, ..without_rejects(request) }).map(Some)
+}
+
+/// What a replay commits: it rejects nothing that was not rejected before.
+fn without_rejects(request: CommitRequest) -> CommitRequest {
+    CommitRequest { rows_read: request.rows_written, rows_rejected: 0, rejected_by: Default::default(), ..request }
+}
+
+/// A replay before its commit: the row at `place` comes to the table, those of `dropped` leave the rejected ones.
+fn about_to_move(lake: &IcebergLake, job: &Job, place: i64, dropped: &[i64]) -> (Box<dyn Load>, CommitRequest) {
+    let mover = Job { files: vec![vec![place]], run_id: "slow".to_owned(), ..job.clone() };
+    let mut load = lake.begin_replay(&mover.target, &mover.run_id).unwrap().unwrap();
+    let request = mover.request(load.as_ref()).unwrap();
+    rest(load.as_mut(), dropped).unwrap();
+    (load, without_rejects(request))
 }
 
 /// Writes the rejected rows that do not move, and says how many.
@@ -134,17 +141,13 @@ fn whoever_comes_in_between_wins() {
         let lake = world.lake();
         let job = Job::month("2024-01", 0..10);
         run(&lake, &job, &[100, 101]).unwrap();
-        let mover = Job { files: vec![vec![100]], run_id: "slow".to_owned(), ..job.clone() };
-        let mut slow = lake.begin_replay(&mover.target, &mover.run_id).unwrap().unwrap();
-        let request = mover.request(slow.as_ref()).unwrap();
-        rest(slow.as_mut(), &[100]).unwrap();
+        let (slow, request) = about_to_move(&lake, &job, 100, &[100]);
         if loads {
             run(&lake, &Job::month("2024-01", 0..7), &[300]).unwrap();
         } else {
             replay(&lake, &job, &[100]).unwrap().unwrap();
         }
         let (main, rejected) = (rows(&world, &lake), places(&world, &lake));
-        let request = CommitRequest { rows_read: 1, rows_rejected: 0, rejected_by: Default::default(), ..request };
         assert_eq!(slow.commit(request).unwrap_err().code().0, "LH0602", "{loads}");
         assert_eq!((rows(&world, &lake), places(&world, &lake)), (main, rejected));
         world.check_no_orphans(&lake);
@@ -154,12 +157,9 @@ fn whoever_comes_in_between_wins() {
     let lake = world.lake();
     let job = Job::month("2024-01", 0..10);
     run(&lake, &job, &[100, 101]).unwrap();
-    let mover = Job { files: vec![vec![100]], run_id: "slow".to_owned(), ..job.clone() };
-    let mut slow = lake.begin_replay(&mover.target, &mover.run_id).unwrap().unwrap();
-    let request = mover.request(slow.as_ref()).unwrap();
-    rest(slow.as_mut(), &[100]).unwrap();
+    let (slow, request) = about_to_move(&lake, &job, 100, &[100]);
     run(&lake, &Job::month("2024-03", 50..55), &[500]).unwrap();
-    slow.commit(CommitRequest { rows_read: 1, rows_rejected: 0, rejected_by: Default::default(), ..request }).unwrap();
+    slow.commit(request).unwrap();
     assert_eq!(places(&world, &lake), [101, 500]);
     world.check_no_orphans(&lake);
 }
@@ -170,12 +170,8 @@ fn a_row_that_is_in_neither_table_is_not_committed() {
     let lake = world.lake();
     let job = Job::month("2024-01", 0..10);
     run(&lake, &job, &[100, 101]).unwrap();
-    let mover = Job { files: vec![vec![100]], run_id: "short".to_owned(), ..job };
-    let mut load = lake.begin_replay(&mover.target, &mover.run_id).unwrap().unwrap();
-    let request = mover.request(load.as_ref()).unwrap();
     // It drops both.
-    rest(load.as_mut(), &[100, 101]).unwrap();
-    let request = CommitRequest { rows_read: 1, rows_rejected: 0, rejected_by: Default::default(), ..request };
+    let (load, request) = about_to_move(&lake, &job, 100, &[100, 101]);
     assert_eq!(load.commit(request).unwrap_err().code().0, "LH0403");
     assert_eq!((places(&world, &lake), rows(&world, &lake)["2024-01"]), (vec![100, 101], 10));
     world.check_no_orphans(&lake);
@@ -213,6 +209,6 @@ fn rows_that_were_spooled_get_the_id_of_their_load() {
     let before = world.files();
     let mut load = Job::month("2024-02", 0..5).begin(&lake).unwrap();
     load.spool_rejects().unwrap().write(&super::rejects::rejected(&job, &[1])).unwrap();
-    load.abandon();
+    drop(load);
     assert_eq!(world.files(), before);
 }

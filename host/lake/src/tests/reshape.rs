@@ -48,6 +48,20 @@ fn scattered(label: &str, ids: std::ops::Range<i64>) -> Job {
 }
 
 #[test]
+fn a_load_that_brings_another_spec_says_so() {
+    let world = World::new();
+    let lake = world.lake();
+    Job::month("2024-01", 0..4).land(&lake);
+    assert!(Job::month("2024-02", 0..4).begin(&lake).unwrap().changes().is_empty());
+    let other = Job::month("2024-02", 0..4).partition("name", Transform::Identity);
+    let said = other.begin(&lake).unwrap().changes().join(" ");
+    let now = "new files are partitioned by identity(_lakehost_window), identity(name), those before by identity(_lakehost_window) ";
+    assert!(said.starts_with(now), "{said}");
+    lake.set_partitioning(&table(), &by("name", Transform::Identity)).unwrap();
+    assert!(other.begin(&lake).unwrap().changes().is_empty());
+}
+
+#[test]
 fn later_loads_take_the_new_spec_and_replace_files_of_the_old_one() {
     let world = World::new();
     let lake = world.lake();

@@ -321,7 +321,6 @@ impl Job {
         Some(CommitRequest {
             load_id: self.load_id.clone(),
             run_id: self.run_id.clone(),
-            pipeline: None,
             objects: vec![SourceObject {
                 split: "s".into(),
                 identity: None,
@@ -332,15 +331,12 @@ impl Job {
             }],
             plugins: vec![PluginId { name: "tlc".into(), version: "0.1.0".into(), sha256: "11".repeat(32) }],
             config_sha256: "22".repeat(32),
-            config: String::new(),
             rows_read: rows + 1,
             rows_written: rows,
             rows_rejected: 1,
             rejected_by: [("rule".to_owned(), 1)].into(),
-            values_discarded: Default::default(),
-            checks: Vec::new(),
-            progress: None,
             files,
+            ..CommitRequest::default()
         })
     }
 
