@@ -118,10 +118,14 @@ pub fn record_loaded(
     let name = format!("{LOADED}{key}");
     let mut others: Vec<(&str, &String)> =
         all_loaded(properties).filter(|(other, _)| **other != name).map(|(other, window)| (window, other)).collect();
-    // Windows are ISO dates, so the order of text is the order of time.
-    others.sort_unstable();
     let surplus = (others.len() + 1).saturating_sub(LOADED_LIMIT);
-    let removed = others.into_iter().take(surplus).map(|(_, other)| other.clone()).collect();
+    if surplus < others.len() {
+        // Windows are ISO dates, so the order of text is the order of time.
+        others.select_nth_unstable(surplus);
+        others.truncate(surplus);
+        others.sort_unstable();
+    }
+    let removed = others.into_iter().map(|(_, other)| other.clone()).collect();
     (HashMap::from([(name, loaded_value(load_id, snapshot_id))]), removed)
 }
 

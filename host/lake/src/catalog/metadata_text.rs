@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use iceberg::spec::{FormatVersion, MAIN_BRANCH, Snapshot, TableMetadata};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The text of a metadata file and where the members of its object are.
 #[derive(Debug)]
@@ -47,21 +47,21 @@ impl MetadataText {
     /// The text of `new`, which `old`, the metadata of this text, became by one more snapshot on `main`. `None`: something else changed too.
     pub fn with_snapshot(&self, old: &TableMetadata, new: &TableMetadata) -> Option<Self> {
         let added = added_snapshot(old, new)?;
-        let mut changed: Vec<(&str, Vec<u8>)> = vec![
-            ("last-sequence-number", text(&new.last_sequence_number())?),
-            ("last-updated-ms", text(&new.last_updated_ms())?),
-            ("current-snapshot-id", text(&new.current_snapshot_id()?)?),
-            ("snapshots", self.snapshots(old, added)?),
+        let mut changed: Vec<(&str, Value<'_>)> = vec![
+            ("last-sequence-number", Value::of(&new.last_sequence_number())?),
+            ("last-updated-ms", Value::of(&new.last_updated_ms())?),
+            ("current-snapshot-id", Value::of(&new.current_snapshot_id()?)?),
+            ("snapshots", self.longer("snapshots", old.snapshots().len(), &snapshot_json(added))?),
             ("refs", self.refs(added)?),
-            ("snapshot-log", text(&new.history())?),
-            ("metadata-log", text(&new.metadata_log())?),
-            ("properties", text(new.properties())?),
+            ("snapshot-log", self.log(old, new)?),
+            ("metadata-log", Value::of(&new.metadata_log())?),
+            ("properties", Value::of(new.properties())?),
         ];
         let mut writer = Writer::with_capacity(self.bytes.len() + (8 << 10));
         for member in &self.members {
             let value = match changed.iter().position(|(name, _)| *name == member.name) {
                 Some(position) => changed.swap_remove(position).1,
-                None => self.bytes.get(member.value.clone())?.to_vec(),
+                None => Value { kept: self.bytes.get(member.value.clone())?, added: Vec::new() },
             };
             writer.member(&member.name, &value);
         }
@@ -72,27 +72,47 @@ impl MetadataText {
         Some(writer.finish())
     }
 
-    /// The old array with one more element.
-    fn snapshots(&self, old: &TableMetadata, added: &Snapshot) -> Option<Vec<u8>> {
-        let element = text(&snapshot_json(added))?;
-        let Some(array) = self.get("snapshots") else {
-            return (old.snapshots().len() == 0).then(|| [b"[", element.as_slice(), b"]"].concat());
+    /// The old array, of `length` elements, with one more.
+    fn longer(&self, name: &str, length: usize, element: &impl Serialize) -> Option<Value<'_>> {
+        let element = text(element)?;
+        let Some(array) = self.get(name) else {
+            return (length == 0).then(|| Value { kept: b"", added: [b"[", element.as_slice(), b"]"].concat() });
         };
-        let open = array.strip_suffix(b"]")?.trim_ascii_end();
-        let separator: &[u8] = if open.ends_with(b"[") { b"" } else { b"," };
-        Some([open, separator, &element, b"]"].concat())
+        let kept = array.strip_suffix(b"]")?.trim_ascii_end();
+        let separator: &[u8] = if kept.ends_with(b"[") { b"" } else { b"," };
+        Some(Value { kept, added: [separator, &element, b"]"].concat() })
+    }
+
+    /// Which snapshot was `main` when: one line more, unless lines went as well.
+    fn log(&self, old: &TableMetadata, new: &TableMetadata) -> Option<Value<'_>> {
+        match new.history().split_last() {
+            Some((added, before)) if before == old.history() => self.longer("snapshot-log", before.len(), added),
+            _ => Value::of(&new.history()),
+        }
     }
 
     /// Branches and tags with `main` moved; its retention stays.
-    fn refs(&self, added: &Snapshot) -> Option<Vec<u8>> {
-        let mut refs: Value = match self.get("refs") {
+    fn refs(&self, added: &Snapshot) -> Option<Value<'_>> {
+        let mut refs: serde_json::Value = match self.get("refs") {
             Some(refs) => serde_json::from_slice(refs).ok()?,
             None => json!({}),
         };
         let refs_object = refs.as_object_mut()?;
         let main = refs_object.entry(MAIN_BRANCH).or_insert_with(|| json!({ "type": "branch" }));
         main.as_object_mut()?.insert("snapshot-id".to_owned(), json!(added.snapshot_id()));
-        text(&refs)
+        Value::of(&refs)
+    }
+}
+
+/// The text of a member's value: some of the old text, and what is new behind it.
+struct Value<'a> {
+    kept: &'a [u8],
+    added: Vec<u8>,
+}
+
+impl Value<'_> {
+    fn of(value: &(impl Serialize + ?Sized)) -> Option<Self> {
+        Some(Self { kept: b"", added: text(value)? })
     }
 }
 
@@ -121,7 +141,7 @@ fn added_snapshot<'a>(old: &TableMetadata, new: &'a TableMetadata) -> Option<&'a
 }
 
 /// A snapshot of a v2 table, as the table specification has it.
-fn snapshot_json(snapshot: &Snapshot) -> Value {
+fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
     let mut value = json!({
         "snapshot-id": snapshot.snapshot_id(),
         "sequence-number": snapshot.sequence_number(),
@@ -156,13 +176,14 @@ impl Writer {
     }
 
     /// Names are plain: they come from the scanner or from here.
-    fn member(&mut self, name: &str, value: &[u8]) {
+    fn member(&mut self, name: &str, value: &Value<'_>) {
         self.bytes.push(if self.members.is_empty() { b'{' } else { b',' });
         self.bytes.push(b'"');
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.extend_from_slice(b"\":");
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(value.kept);
+        self.bytes.extend_from_slice(&value.added);
         self.members.push(Member { name: name.to_owned(), value: start..self.bytes.len() });
     }
 
