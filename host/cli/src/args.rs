@@ -1,6 +1,7 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
 mod change;
+mod models;
 mod rejects;
 mod rows;
 mod upkeep;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use models::*;
 pub use rejects::*;
 pub use rows::*;
 pub use upkeep::*;
@@ -30,6 +32,8 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LAKEHOS
 pub enum Command {
     /// Load windows of a source into a table, one commit each
     Run(Box<RunArguments>),
+    /// Build and test the models of a dbt project above the tables
+    Models(Box<ModelsArguments>),
     /// Ask the tables in SQL; read-only
     Query(QueryArguments),
     /// Write a first lakehost.toml
@@ -146,6 +150,9 @@ pub struct RunArguments {
     /// Say what would happen, change nothing
     #[arg(long, help_heading = "This run")]
     pub dry_run: bool,
+    /// Leave the models of the pipeline for a later run
+    #[arg(long, help_heading = "This run")]
+    pub no_models: bool,
     /// Memory for the whole run [default: 512MiB]
     #[arg(long, value_name = "SIZE", help_heading = "This run")]
     pub memory: Option<String>,
@@ -414,6 +421,7 @@ impl Command {
     pub fn error_format(&self) -> ErrorFormat {
         match self {
             Self::Run(arguments) => arguments.format.into(),
+            Self::Models(arguments) => arguments.format.into(),
             Self::Query(arguments) => arguments.format.into(),
             Self::Runs(arguments) => arguments.format.into(),
             Self::Resolve(arguments) => arguments.format.into(),

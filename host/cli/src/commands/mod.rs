@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod explain;
 pub mod init;
 pub mod maintenance;
+pub mod models;
 pub mod plugin;
 pub mod provenance;
 pub mod query;
@@ -33,6 +34,7 @@ use crate::error::Error;
 pub fn dispatch(command: &Command) -> Result<u8, Fault> {
     match command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Models(arguments) => models::run(arguments),
         Command::Query(arguments) => query::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Runs(arguments) => runs::run(arguments),
