@@ -17,6 +17,7 @@ mod guide;
 mod kill;
 mod kill_two;
 mod maintenance;
+mod models;
 mod paths;
 mod profiles;
 mod rejects;
