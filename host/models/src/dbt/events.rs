@@ -53,7 +53,7 @@ fn ended(data: &Value) -> Event {
     let has_table = super::run_results::makes_table(&kind) && relation["schema"].is_string();
     let report = NodeReport {
         name: text(&node["node_name"]),
-        status: text(if data["status"].is_string() { &data["status"] } else { &node["node_status"] }),
+        status: text(&node["node_status"]),
         table: has_table.then(|| format!("{}.{}", text(&relation["schema"]), text(&relation["alias"]))),
         failures: data["num_failures"].as_u64(),
         seconds: data["execution_time"].as_f64().unwrap_or_default(),
@@ -121,7 +121,7 @@ pub(super) fn masked(text: &str, secrets: &[(String, Secret)]) -> String {
 mod tests {
     use super::*;
 
-    const MODEL: &str = r#"{"data": {"description": "sql incremental model silver.stg_yellow_trips", "execution_time": 0.29, "index": 2, "node_info": {"materialized": "incremental", "node_name": "stg_yellow_trips", "node_relation": {"alias": "stg_yellow_trips", "database": "lake", "schema": "silver"}, "node_status": "success", "resource_type": "model", "unique_id": "model.lakehost.stg_yellow_trips"}, "status": "success", "total": 25}, "info": {"level": "info", "msg": "", "name": "LogModelResult"}}"#;
+    const MODEL: &str = r#"{"data": {"description": "sql incremental model silver.stg_yellow_trips", "execution_time": 0.29, "index": 2, "node_info": {"materialized": "incremental", "node_name": "stg_yellow_trips", "node_relation": {"alias": "stg_yellow_trips", "database": "lake", "schema": "silver"}, "node_status": "success", "resource_type": "model", "unique_id": "model.lakehost.stg_yellow_trips"}, "status": "OK", "total": 25}, "info": {"level": "info", "msg": "", "name": "LogModelResult"}}"#;
     const TEST: &str = r#"{"data": {"attached_node": "model.lakehost.stg_yellow_trips", "execution_time": 0.03, "index": 8, "node_info": {"node_name": "accepted_values_a", "node_relation": {"alias": "accepted_values_a", "database": "lake", "schema": "dbt_test__audit"}, "node_status": "fail", "resource_type": "test"}, "num_failures": 1, "num_models": 28, "status": "fail"}, "info": {"level": "error", "msg": "8 of 28 FAIL 1", "name": "LogTestResult"}}"#;
     const SKIP: &str = r#"{"data": {"index": 15, "node_info": {"node_name": "int_hourly_trips", "node_relation": {"alias": "int_hourly_trips", "schema": "silver"}, "node_status": "skipped", "resource_type": "model"}, "total": 28}, "info": {"level": "info", "name": "SkippingDetails"}}"#;
 
