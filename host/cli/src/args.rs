@@ -1,5 +1,6 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
+mod catalog;
 mod change;
 mod models;
 mod rejects;
@@ -9,6 +10,7 @@ mod versions;
 
 use std::path::PathBuf;
 
+pub use catalog::*;
 pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use models::*;
@@ -48,6 +50,9 @@ pub enum Command {
     /// Rows that a rule, a cast or a contract took out
     #[command(subcommand)]
     Rejects(RejectsCommand),
+    /// The catalog of the warehouse, for other engines
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// The snapshots of a table: rows, growth, run, plugins, source
     Snapshots(SnapshotsArguments),
     /// Plugins
@@ -433,6 +438,7 @@ impl Command {
             Self::Table(TableCommand::Version(command)) => command.format().into(),
             Self::Table(TableCommand::Change(command)) => command.format().into(),
             Self::Rejects(command) => command.format().into(),
+            Self::Catalog(CatalogCommand::Serve(arguments)) => arguments.format.into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),

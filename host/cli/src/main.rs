@@ -60,7 +60,15 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(not_understood(&error, &typed)),
     };
     logs::start();
-    if !matches!(arguments.command, Command::Run(_) | Command::Models(_) | Command::Rejects(RejectsCommand::Replay(_))) {
+    let survives = matches!(
+        arguments.command,
+        // A client that hangs up must not end a server.
+        Command::Run(_)
+            | Command::Models(_)
+            | Command::Rejects(RejectsCommand::Replay(_))
+            | Command::Catalog(_)
+    );
+    if !survives {
         signals::default_broken_pipe();
     }
     let code = commands::dispatch(&arguments.command).unwrap_or_else(|fault| {

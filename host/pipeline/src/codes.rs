@@ -63,6 +63,7 @@ codes! {
     BUG = "LH0901", "a bug in lakehost";
     MACHINE_DISK = "LH1001", "the disk is full or cannot be used";
     MACHINE_MEMORY = "LH1002", "the memory budget does not hold the work";
+    MACHINE_ADDRESS = "LH1003", "an address of this machine cannot be listened on";
     INTERRUPTED = "LH1099", "interrupted; the window under way was not committed";
 }
 

@@ -1,5 +1,6 @@
 //! The verbs, one file each. A verb takes its parsed arguments and ends in an exit code or a fault.
 
+pub mod catalog;
 pub mod completions;
 pub mod doctor;
 pub mod explain;
@@ -27,7 +28,9 @@ use std::io::{self, Write};
 use lakehost_pipeline::{ErrorReport, Fault};
 use serde_json::{Value, json};
 
-use crate::args::{Command, ErrorFormat, PluginCommand, RejectsCommand, TableCommand, UpkeepCommand, VersionCommand};
+use crate::args::{
+    CatalogCommand, Command, ErrorFormat, PluginCommand, RejectsCommand, TableCommand, UpkeepCommand, VersionCommand,
+};
 use crate::error::Error;
 
 /// Does what the command line says.
@@ -49,6 +52,7 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Rejects(RejectsCommand::List(arguments)) => rejects::list(arguments),
         Command::Rejects(RejectsCommand::Show(arguments)) => rejects::show(arguments),
         Command::Rejects(RejectsCommand::Replay(arguments)) => rejects_replay::run(arguments),
+        Command::Catalog(CatalogCommand::Serve(arguments)) => catalog::serve(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),

@@ -1,6 +1,6 @@
 //! What dbt is given to reach the tables of a profile: a catalog that speaks Iceberg's REST protocol, and the keys of the bucket.
 
-use lakehost_endpoint::{Endpoint, Options, serve};
+use lakehost_endpoint::{Access, Endpoint, Options, serve};
 use lakehost_lake::S3Options;
 use lakehost_pipeline::{Fault, Secret};
 
@@ -32,13 +32,16 @@ pub fn attach(engine: ModelEngine, place: &Where, warehouse: &Warehouse) -> Resu
     if engine == ModelEngine::Trino {
         return Ok(attached);
     }
-    let endpoint = serve(&warehouse.lake, Options::default())?;
+    let mut options = Options::default();
+    if place.is_remote() {
+        let s3 = place.s3_options()?;
+        bucket(&s3, &mut attached);
+        options.access = Access::bucket(&s3, false)?;
+    }
+    let endpoint = serve(&warehouse.lake, options)?;
     attached.variables.push(("LAKEHOST_CATALOG_URI".to_owned(), endpoint.uri()));
     attached.secrets.push(("LAKEHOST_CATALOG_TOKEN".to_owned(), endpoint.token().clone()));
     attached.endpoint = Some(endpoint);
-    if place.is_remote() {
-        bucket(&place.s3_options()?, &mut attached);
-    }
     Ok(attached)
 }
 
