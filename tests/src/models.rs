@@ -52,7 +52,12 @@ impl Modelled {
         let mut args = vec![self.bench.warehouse()];
         args.extend(months.iter().map(|month| format!("{month}={}", self.bench.served(&file(month)).display())));
         let seen = read(&self.python, "gold.py", &args.iter().map(String::as_str).collect::<Vec<_>>())?;
-        for table in ["silver.stg_yellow_trips", "gold.fct_daily_trips", "gold.fct_hourly_revenue", "gold.fct_trip_distance_stats"] {
+        for table in [
+            "silver.stg_yellow_trips",
+            "gold.fct_daily_trips",
+            "gold.fct_hourly_revenue",
+            "gold.fct_trip_distance_stats",
+        ] {
             assert!(seen[table]["rows"].as_u64().is_some_and(|rows| rows > 0), "{table}: {}", seen[table]);
             assert_eq!(seen[table]["different"], 0, "{table}: {}", seen[table]);
         }
@@ -75,7 +80,11 @@ fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &target)? } else { drop(std::fs::copy(entry.path(), target)?) }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
     }
     Ok(())
 }
@@ -101,7 +110,10 @@ fn gold_is_what_duckdb_computes_and_follows_the_windows_that_change() -> Result<
 
     // Loaded already: no model runs, and it is said.
     let again = modelled.run(0, &["run", "yellow", "--month", "2024-01..2024-06"])?;
-    assert_eq!((&again["models"]["status"], &again["models"]["nodes"]), (&"unchanged".into(), &Value::Array(Vec::new())));
+    assert_eq!(
+        (&again["models"]["status"], &again["models"]["nodes"]),
+        (&"unchanged".into(), &Value::Array(Vec::new()))
+    );
 
     // One month changes upstream: its window alone is built, and gold is that of the new files.
     modelled.change("2024-03", "select * from {file} where hour(tpep_pickup_datetime) < 12")?;
@@ -118,7 +130,10 @@ fn gold_is_what_duckdb_computes_and_follows_the_windows_that_change() -> Result<
     }
 
     // The table of another pipeline is no source of the project.
-    std::fs::copy(data().join("green_tripdata_2024-01.parquet"), modelled.bench.served("green_tripdata_2024-01.parquet"))?;
+    std::fs::copy(
+        data().join("green_tripdata_2024-01.parquet"),
+        modelled.bench.served("green_tripdata_2024-01.parquet"),
+    )?;
     let green = modelled.run(0, &["run", "green", "--month", "2024-01"])?;
     assert_eq!(green["models"]["status"], "unchanged");
     assert_eq!(green["models"]["note"], "the project has no source for raw.green_trips");
@@ -151,11 +166,16 @@ fn a_failed_test_is_exit_8_with_its_rows_and_the_next_run_makes_it_good() -> Res
     ] {
         assert!(text.stdout.contains(said), "{said:?} is not in\n{}", text.stdout);
     }
-    for said in ["error[LH0701]", "the loaded data is committed", "lakehost models --project-dir dbt_project --select source:raw.yellow_trips+ --windows 2024-02"] {
+    for said in [
+        "error[LH0701]",
+        "the loaded data is committed",
+        "lakehost models --project-dir dbt_project --select source:raw.yellow_trips+ --windows 2024-02",
+    ] {
         assert!(text.stderr.contains(said), "{said:?} is not in\n{}", text.stderr);
     }
     // The statement of the failed test is kept to be looked at.
-    let compiled = text.stdout.lines().find_map(|line| line.trim().strip_prefix("compiled  ")).context("no statement")?;
+    let compiled =
+        text.stdout.lines().find_map(|line| line.trim().strip_prefix("compiled  ")).context("no statement")?;
     assert!(std::fs::read_to_string(compiled)?.contains("payment_type"), "{compiled}");
 
     // The data is committed, and gold is as it was.
@@ -179,7 +199,10 @@ fn a_failed_test_is_exit_8_with_its_rows_and_the_next_run_makes_it_good() -> Res
     assert_eq!((&left_out["models"]["status"], &left_out["totals"]["status"]), (&"left-out".into(), &"loaded".into()));
     let mended = modelled.run(0, &["run", "yellow", "--month", "2024-02"])?;
     assert_eq!(mended["totals"]["status"], "already-loaded");
-    assert_eq!((&mended["models"]["status"], &mended["models"]["windows"]), (&"built".into(), &serde_json::json!(["2024-02"])));
+    assert_eq!(
+        (&mended["models"]["status"], &mended["models"]["windows"]),
+        (&"built".into(), &serde_json::json!(["2024-02"]))
+    );
     modelled.gold_is_that_of(&MONTHS[..2])?;
     assert_eq!(modelled.run(0, &["run", "yellow", "--month", "2024-02"])?["models"]["status"], "unchanged");
     Ok(())
@@ -208,13 +231,22 @@ fn models_by_hand_choose_document_and_say_what_is_wrong() -> Result<()> {
     let docs = bench.dir.path().join("docs");
     let all = bench.run(&["models", "--docs", "docs"])?;
     assert_eq!(all.code, 0, "{}{}", all.stdout, all.stderr);
-    assert!(all.stderr.contains("stg_yellow_trips") && all.stdout.contains("gold.fct_daily_trips"), "{}{}", all.stdout, all.stderr);
+    assert!(
+        all.stderr.contains("stg_yellow_trips") && all.stdout.contains("gold.fct_daily_trips"),
+        "{}{}",
+        all.stdout,
+        all.stderr
+    );
     modelled.gold_is_that_of(&MONTHS[..1])?;
     assert!(docs.join("index.html").exists());
     let catalog: Value = serde_json::from_str(&std::fs::read_to_string(docs.join("catalog.json"))?)?;
-    assert_eq!(catalog["nodes"]["model.lakehost.fct_daily_trips"]["columns"].as_object().map(|columns| columns.len()), Some(9));
+    assert_eq!(
+        catalog["nodes"]["model.lakehost.fct_daily_trips"]["columns"].as_object().map(|columns| columns.len()),
+        Some(9)
+    );
 
-    let some = modelled.run(0, &["models", "--select", "int_routes+", "--exclude", "resource_type:test", "--windows", "2024-01"])?;
+    let some = modelled
+        .run(0, &["models", "--select", "int_routes+", "--exclude", "resource_type:test", "--windows", "2024-01"])?;
     assert_eq!(ended(&some, "success"), ["int_routes", "fct_trip_distance_stats"]);
     modelled.run(0, &["models", "--select", "stg_yellow_trips", "--full-refresh"])?;
     modelled.gold_is_that_of(&MONTHS[..1])?;
@@ -226,7 +258,10 @@ fn models_by_hand_choose_document_and_say_what_is_wrong() -> Result<()> {
     let broken = modelled.run(8, &["models", "--select", "broken"])?;
     assert_eq!(broken["error"]["code"], "LH0701");
     let node = &broken["nodes"][0];
-    assert_eq!((&node["name"], &node["status"], &node["file"]), (&"broken".into(), &"error".into(), &"models/nyc_taxi/marts/broken.sql".into()));
+    assert_eq!(
+        (&node["name"], &node["status"], &node["file"]),
+        (&"broken".into(), &"error".into(), &"models/nyc_taxi/marts/broken.sql".into())
+    );
     assert!(node["message"].as_str().unwrap().contains("nonsense"), "{node}");
     std::fs::write(&model, "select {{ nonsense( }}")?;
     let refused = modelled.run(8, &["models"])?;

@@ -63,10 +63,7 @@ fn main() -> ExitCode {
     let survives = matches!(
         arguments.command,
         // A client that hangs up must not end a server.
-        Command::Run(_)
-            | Command::Models(_)
-            | Command::Rejects(RejectsCommand::Replay(_))
-            | Command::Catalog(_)
+        Command::Run(_) | Command::Models(_) | Command::Rejects(RejectsCommand::Replay(_)) | Command::Catalog(_)
     );
     if !survives {
         signals::default_broken_pipe();

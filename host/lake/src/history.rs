@@ -159,7 +159,11 @@ mod tests {
         assert_eq!(rows_of(&[("total-records", 795), ("total-position-deletes", 530)]), Some(265));
         assert_eq!(rows_of(&[("total-records", 795)]), Some(795));
         assert_eq!(rows_of(&[("total-records", 795), ("total-equality-deletes", 1)]), None);
-        assert_eq!(rows_of(&[("total-records", 1), ("total-position-deletes", 2)]), None, "not counted as it should be");
+        assert_eq!(
+            rows_of(&[("total-records", 1), ("total-position-deletes", 2)]),
+            None,
+            "not counted as it should be"
+        );
         assert_eq!(rows_of(&[]), None);
     }
 }

@@ -66,7 +66,8 @@ fn project(arguments: &ModelsArguments) -> Result<PathBuf, Error> {
         return Ok(folder.clone());
     }
     let loaded = file::load(arguments.place.file.as_deref())?;
-    let mut named: Vec<&String> = loaded.file.pipeline.values().filter_map(|pipeline| pipeline.models.as_ref()).collect();
+    let mut named: Vec<&String> =
+        loaded.file.pipeline.values().filter_map(|pipeline| pipeline.models.as_ref()).collect();
     named.sort_unstable();
     named.dedup();
     match named.as_slice() {
@@ -74,7 +75,10 @@ fn project(arguments: &ModelsArguments) -> Result<PathBuf, Error> {
         [one] => Ok(loaded.folder().join(one)),
         several => Err(Error::Usage {
             message: format!("the pipelines of {} name {} dbt projects", loaded.place(), several.len()),
-            hint: Some(format!("say which with --project-dir: {}", several.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "))),
+            hint: Some(format!(
+                "say which with --project-dir: {}",
+                several.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+            )),
         }),
     }
 }

@@ -258,8 +258,7 @@ fn whole(
 
 /// Puts the report into the history. What was loaded is committed: that its report could not be kept is worth a sentence, not a failure.
 fn keep(request: &Request, json: &Value, run_id: &str, plugins: &Plugins) -> Result<Option<String>, Fault> {
-    let kept =
-        History::of(&request.place).and_then(|history| history.record(run_id, json, &plugins.ledger.entries()));
+    let kept = History::of(&request.place).and_then(|history| history.record(run_id, json, &plugins.ledger.entries()));
     Ok(kept.err().map(|error| {
         let cause = error.cause().unwrap_or_default();
         let cause = cause.split(" at path ").next().unwrap_or_default();

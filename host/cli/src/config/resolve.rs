@@ -167,7 +167,10 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         maintenance: pipeline
             .map_or(Ok(None), |pipeline| maintenance::resolve(pipeline.maintenance.as_ref()))
             .map_err(in_file)?,
-        models: pipeline.and_then(|pipeline| pipeline.models.as_deref()).map(|name| project(name, loaded)).transpose()?,
+        models: pipeline
+            .and_then(|pipeline| pipeline.models.as_deref())
+            .map(|name| project(name, loaded))
+            .transpose()?,
         place,
     })
 }

@@ -103,7 +103,13 @@ impl Next {
     }
 
     /// Runs what is due. Whatever happens, the load stays committed, so that a failure is part of the report.
-    pub fn run(self, arguments: &RunArguments, request: &Request, warehouse: &Warehouse, stopped: bool) -> ModelsReport {
+    pub fn run(
+        self,
+        arguments: &RunArguments,
+        request: &Request,
+        warehouse: &Warehouse,
+        stopped: bool,
+    ) -> ModelsReport {
         let Self { request: models, report: mut pending } = self;
         let project = Path::new(&pending.project).to_owned();
         if stopped {
@@ -143,7 +149,8 @@ mod tests {
 
     #[test]
     fn what_earlier_runs_left_is_built_once() {
-        let windows = |labels: &[&str]| Changed::Windows(labels.iter().map(|label| (*label).to_owned()).collect::<BTreeSet<_>>());
+        let windows =
+            |labels: &[&str]| Changed::Windows(labels.iter().map(|label| (*label).to_owned()).collect::<BTreeSet<_>>());
         let report = |status: &str, labels: &[&str]| json!({ "status": status, "windows": labels });
         // Newest first.
         let table = [
@@ -151,7 +158,11 @@ mod tests {
             (vec![report("built", &["2024-01"]), report("failed", &["2024-01"])], Changed::Nothing),
             (vec![report("failed", &["2024-01"]), report("built", &["2024-01"])], windows(&["2024-01"])),
             (
-                vec![report("built", &["2024-03"]), report("left-out", &["2024-02", "2024-03"]), report("pending", &["2024-01"])],
+                vec![
+                    report("built", &["2024-03"]),
+                    report("left-out", &["2024-02", "2024-03"]),
+                    report("pending", &["2024-01"]),
+                ],
                 windows(&["2024-01", "2024-02"]),
             ),
             (vec![report("built", &[]), report("failed", &["2024-02"]), report("failed", &[])], Changed::Nothing),

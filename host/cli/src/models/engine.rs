@@ -47,13 +47,16 @@ pub fn attach(engine: ModelEngine, place: &Where, warehouse: &Warehouse) -> Resu
 
 /// A bucket in the words of DuckDB: host and port without a scheme. Keys that the profile does not name are those of the environment.
 fn bucket(s3: &S3Options, attached: &mut Attached) {
-    let region = s3.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).unwrap_or_else(|| "us-east-1".to_owned());
+    let region =
+        s3.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).unwrap_or_else(|| "us-east-1".to_owned());
     let endpoint = s3.endpoint.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
     let (scheme, host) = endpoint.split_once("://").unwrap_or(("https", endpoint.as_str()));
     let tls = if scheme == "https" { "True" } else { "False" };
-    for (name, value) in
-        [("LAKEHOST_S3_ENDPOINT", host.trim_end_matches('/')), ("LAKEHOST_S3_REGION", region.as_str()), ("LAKEHOST_S3_TLS", tls)]
-    {
+    for (name, value) in [
+        ("LAKEHOST_S3_ENDPOINT", host.trim_end_matches('/')),
+        ("LAKEHOST_S3_REGION", region.as_str()),
+        ("LAKEHOST_S3_TLS", tls),
+    ] {
         attached.variables.push((name.to_owned(), value.to_owned()));
     }
     let named = s3.access_key.is_some();

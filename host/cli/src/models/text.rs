@@ -39,7 +39,8 @@ pub fn report(report: &ModelsReport) -> String {
         let _ = writeln!(text, "  {}", line(note));
     }
     let made = |node: &&NodeReport| node.table.is_some() && !node.failed() && node.status != "skipped";
-    let width = report.nodes.iter().filter(made).filter_map(|node| node.table.as_ref()).map(String::len).max().unwrap_or(0);
+    let width =
+        report.nodes.iter().filter(made).filter_map(|node| node.table.as_ref()).map(String::len).max().unwrap_or(0);
     for node in report.nodes.iter().filter(made) {
         let rows = node.rows.map(|rows| format!("{:>14}", rows_of(rows))).unwrap_or_default();
         let table = line(node.table.as_deref().unwrap_or_default());
@@ -155,7 +156,13 @@ mod tests {
     use super::*;
 
     fn node(kind: &str, name: &str, status: &str) -> NodeReport {
-        NodeReport { name: name.to_owned(), kind: kind.to_owned(), status: status.to_owned(), seconds: 0.25, ..NodeReport::default() }
+        NodeReport {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            status: status.to_owned(),
+            seconds: 0.25,
+            ..NodeReport::default()
+        }
     }
 
     #[test]

@@ -58,14 +58,22 @@ pub(super) fn ensure(cache: &Path, stop: &AtomicBool, say: &mut dyn FnMut(&str))
         return Ok(environment);
     }
     match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::file(&folder, "removed", error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::file(&folder, "removed", error));
+        }
         _ => {}
     }
     say(&format!("setting up dbt in {}, once for this user: about a minute", folder.display()));
     make(&folder, python.as_ref().map(|(path, _)| path.as_str()), stop)?;
     let mut unpack = python_of(&environment.python);
     unpack.args(["-c", EXTENSIONS]).arg(&environment.extensions);
-    step(unpack, &folder, "DuckDB's extensions do not unpack", "look at the cause; the folder can be deleted at any time", stop)?;
+    step(
+        unpack,
+        &folder,
+        "DuckDB's extensions do not unpack",
+        "look at the cause; the folder can be deleted at any time",
+        stop,
+    )?;
     fs::write(&ready, PINS).map_err(|error| Error::file(&ready, "written", error))?;
     Ok(environment)
 }
@@ -89,7 +97,11 @@ fn private_folder(folder: &Path) -> Result<(), Error> {
     let metadata = fs::metadata(folder).map_err(|error| Error::file(folder, "read", error))?;
     // SAFETY: `geteuid` takes nothing and cannot fail.
     let own = metadata.uid() == unsafe { libc::geteuid() };
-    if own && metadata.mode() & 0o022 == 0 { Ok(()) } else { Err(Error::Shared { folder: folder.display().to_string() }) }
+    if own && metadata.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(Error::Shared { folder: folder.display().to_string() })
+    }
 }
 
 /// The lock of one environment, when nobody else has it any more.
@@ -122,7 +134,10 @@ fn find_python(stop: &AtomicBool) -> Result<Option<(String, String)>, Error> {
         let Ok((ended, version)) = process::answer(ask, stop) else { continue };
         let version = version.trim().to_owned();
         let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
-        if ended.status.success() && numbers.next() == Some(3) && numbers.next().is_some_and(|minor| MINORS.contains(&minor)) {
+        if ended.status.success()
+            && numbers.next() == Some(3)
+            && numbers.next().is_some_and(|minor| MINORS.contains(&minor))
+        {
             return Ok(Some((name.to_owned(), version)));
         }
         if ended.status.success() {
@@ -159,7 +174,11 @@ fn make_with_uv(folder: &Path, python: Option<&str>, pins: &Path, stop: &AtomicB
     let mut venv = Command::new("uv");
     venv.args(["venv", "--quiet", "--python", python.unwrap_or(">=3.11,<3.14")]).arg(folder);
     let mut install = Command::new("uv");
-    install.args(["pip", "install", "--quiet", "--no-deps", "--python"]).arg(folder.join("bin/python")).arg("-r").arg(pins);
+    install
+        .args(["pip", "install", "--quiet", "--no-deps", "--python"])
+        .arg(folder.join("bin/python"))
+        .arg("-r")
+        .arg(pins);
     let hint = "see that uv reaches its package index (UV_INDEX_URL)";
     let done = step(venv, folder, "uv makes no environment", hint, stop)
         .and_then(|()| step(install, folder, "uv cannot install the packages", hint, stop));
@@ -169,7 +188,13 @@ fn make_with_uv(folder: &Path, python: Option<&str>, pins: &Path, stop: &AtomicB
 fn make_with_pip(folder: &Path, python: &str, pins: &Path, stop: &AtomicBool) -> Result<(), Error> {
     let mut venv = python_of(Path::new(python));
     venv.args(["-m", "venv", "--clear"]).arg(folder);
-    step(venv, folder, "Python makes no environment", "on Debian: apt-get install python3-venv; or have uv in PATH", stop)?;
+    step(
+        venv,
+        folder,
+        "Python makes no environment",
+        "on Debian: apt-get install python3-venv; or have uv in PATH",
+        stop,
+    )?;
     let mut install = python_of(&folder.join("bin/python"));
     // All pins are there, so there is nothing to work out.
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]);
@@ -178,7 +203,13 @@ fn make_with_pip(folder: &Path, python: &str, pins: &Path, stop: &AtomicBool) ->
     step(install, folder, "pip cannot install the packages", hint, stop)
 }
 
-fn step(command: Command, folder: &Path, what: &'static str, hint: &'static str, stop: &AtomicBool) -> Result<(), Error> {
+fn step(
+    command: Command,
+    folder: &Path,
+    what: &'static str,
+    hint: &'static str,
+    stop: &AtomicBool,
+) -> Result<(), Error> {
     match process::answer(command, stop) {
         Ok((ended, _)) if ended.stopped => Err(Error::Stopped { what: "dbt was set up" }),
         Ok((ended, _)) if ended.status.success() => Ok(()),

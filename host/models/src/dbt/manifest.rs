@@ -104,8 +104,7 @@ impl Manifest {
 
     /// The models that read a table, directly or through others, and what they read besides that is not there.
     pub fn downstream(&self, table: &TableName, present: &[TableName]) -> Downstream {
-        let is_it =
-            |source: &Source| source.schema == table.namespace && source.identifier == table.name;
+        let is_it = |source: &Source| source.schema == table.namespace && source.identifier == table.name;
         let sources: Vec<(&String, &Source)> = self.sources.iter().filter(|(_, source)| is_it(source)).collect();
         let reading = reach(sources.iter().map(|(id, _)| *id), &self.child_map, |id| self.is_built(id));
         if reading.is_empty() {
@@ -113,9 +112,9 @@ impl Manifest {
         }
         let absent = |id: &&String| {
             let Some(node) = self.nodes.get(*id).filter(|node| node.keeps_rows()) else { return false };
-            !present.iter().any(|table| {
-                Some(&table.namespace) == node.schema.as_ref() && Some(&table.name) == node.alias.as_ref()
-            })
+            !present
+                .iter()
+                .any(|table| Some(&table.namespace) == node.schema.as_ref() && Some(&table.name) == node.alias.as_ref())
         };
         let read = reach(reading.iter(), &self.parent_map, |id| self.is_built(id));
         let needed: Vec<&String> = read.difference(&reading).filter(absent).collect();

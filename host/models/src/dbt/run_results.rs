@@ -48,7 +48,8 @@ pub(super) fn read(target: &Path, manifest: &Manifest) -> Result<Option<Vec<Ende
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::artifact("run_results.json", error)),
     };
-    let results: RunResults = serde_json::from_slice(&text).map_err(|error| Error::artifact("run_results.json", error))?;
+    let results: RunResults =
+        serde_json::from_slice(&text).map_err(|error| Error::artifact("run_results.json", error))?;
     Ok(Some(results.results.into_iter().filter_map(|result| ended(result, target, manifest)).collect()))
 }
 
@@ -61,7 +62,8 @@ fn ended(result: NodeResult, target: &Path, manifest: &Manifest) -> Option<Ended
     let file = node.map(|node| node.original_file_path.clone()).unwrap_or_default();
     let name = node.map_or_else(|| result.unique_id.clone(), |node| node.name.clone());
     let bad = !matches!(result.status.as_str(), "success" | "pass" | "skipped" | "no-op");
-    let compiled = (bad && result.compiled == Some(true)).then(|| compiled(target, &result.unique_id, &file, &name)).flatten();
+    let compiled =
+        (bad && result.compiled == Some(true)).then(|| compiled(target, &result.unique_id, &file, &name)).flatten();
     let report = NodeReport {
         table: node.and_then(|node| node.table()),
         of: node.filter(|_| kind == "test").and_then(|node| manifest.subjects(node)),
@@ -97,9 +99,12 @@ fn compiled(target: &Path, id: &str, file: &str, name: &str) -> Option<String> {
 fn shortened(message: &str) -> String {
     let message = message.trim();
     match message.split_once('\n') {
-        Some((first, rest)) if first.contains(" Error in ") => {
-            rest.lines().map(str::trim_end).map(|line| line.strip_prefix("  ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
-        }
+        Some((first, rest)) if first.contains(" Error in ") => rest
+            .lines()
+            .map(str::trim_end)
+            .map(|line| line.strip_prefix("  ").unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n"),
         _ => message.to_owned(),
     }
 }

@@ -27,7 +27,12 @@ impl Scratch {
         let runs = cache.join("runs");
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // Names sort by time.
-        let folder = runs.join(format!("{:015}-{}-{}", since.as_millis(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let folder = runs.join(format!(
+            "{:015}-{}-{}",
+            since.as_millis(),
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        ));
         fs::create_dir_all(folder.join("target")).map_err(|error| Error::file(&folder, "made", error))?;
         prune(&runs);
         Ok(Self { folder, keep: false })
@@ -52,9 +57,11 @@ impl Drop for Scratch {
 }
 
 fn prune(runs: &Path) {
-    let mut folders: Vec<PathBuf> = fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     folders.sort_unstable_by(|a, b| b.cmp(a));
-    let (marked, open): (Vec<PathBuf>, Vec<PathBuf>) = folders.into_iter().partition(|folder| folder.join(MARK).exists());
+    let (marked, open): (Vec<PathBuf>, Vec<PathBuf>) =
+        folders.into_iter().partition(|folder| folder.join(MARK).exists());
     let old = |folder: &PathBuf| {
         let changed = fs::metadata(folder).and_then(|metadata| metadata.modified()).ok();
         changed.and_then(|changed| changed.elapsed().ok()).is_some_and(|age| age > ABANDONED)
