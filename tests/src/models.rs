@@ -5,11 +5,15 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use lakehost_server::programs::{self, Minio};
 use serde_json::Value;
 
 use crate::support::{Bench, Done, data, done, python, read, root};
 
 const MONTHS: [&str; 6] = ["2024-01", "2024-02", "2024-03", "2024-04", "2024-05", "2024-06"];
+
+/// The trips that the project counts, in the words of the files.
+const COUNTED: &str = "tpep_pickup_datetime < tpep_dropoff_datetime and trip_distance > 0 and fare_amount > 0";
 
 fn file(month: &str) -> String {
     format!("yellow_tripdata_{month}.parquet")
@@ -181,7 +185,7 @@ fn a_failed_test_is_exit_8_with_its_rows_and_the_next_run_makes_it_good() -> Res
     // The data is committed, and gold is as it was.
     let count = modelled.run(0, &["query", "select count(*) as n from raw.yellow_trips where payment_type = 77"])?;
     assert_eq!(count[0]["n"], 1);
-    modelled_gold_trips(&modelled, &["2024-01"])?;
+    gold_has_the_trips_of(&modelled, &["2024-01"])?;
 
     // Nothing changed upstream, but its models are still to be built: it is not passed over in silence.
     let again = modelled.run(8, &["run", "yellow", "--month", "2024-02"])?;
@@ -209,13 +213,10 @@ fn a_failed_test_is_exit_8_with_its_rows_and_the_next_run_makes_it_good() -> Res
 }
 
 /// The marts were not built on what failed: they have the trips of these months.
-fn modelled_gold_trips(modelled: &Modelled, months: &[&str]) -> Result<()> {
+fn gold_has_the_trips_of(modelled: &Modelled, months: &[&str]) -> Result<()> {
     let found = modelled.run(0, &["query", "select sum(trips) as trips from gold.fct_daily_trips"])?;
     let files: Vec<String> = months.iter().map(|month| format!("'{}'", data().join(file(month)).display())).collect();
-    let statement = format!(
-        "select count(*) from read_parquet([{}]) where tpep_pickup_datetime < tpep_dropoff_datetime and trip_distance > 0 and fare_amount > 0",
-        files.join(", ")
-    );
+    let statement = format!("select count(*) from read_parquet([{}]) where {COUNTED}", files.join(", "));
     let expected = read(&modelled.python, "duck.py", &[&statement])?;
     assert_eq!(found[0]["trips"].to_string(), expected[0][0].as_str().unwrap_or_default());
     Ok(())
@@ -276,6 +277,38 @@ fn models_by_hand_choose_document_and_say_what_is_wrong() -> Result<()> {
     let without = done(bench.command(&["models"]).env("PATH", &bare).output()?)?;
     assert_eq!(without.code, 8, "{}", without.stderr);
     assert!(without.stderr.contains("LH0703") && without.stderr.contains("python3-venv"), "{}", without.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_bucket_behind_a_postgres_catalog_is_modelled_alike() -> Result<()> {
+    let (Some(port), Some(minio)) = (programs::postgres(), programs::minio()) else { return Ok(()) };
+    let Some(modelled) = Modelled::new(&MONTHS[..1])? else { return Ok(()) };
+    let file = modelled.bench.dir.path().join("lakehost.toml");
+    let name = format!("models{}", std::process::id());
+    let profile = format!(
+        "[profile.cluster]\nwarehouse = \"s3://{}/{name}\"\n\
+         [profile.cluster.catalog]\nuri = \"postgresql://lakehost@127.0.0.1:{port}/postgres\"\nname = \"{name}\"\n\
+         [profile.cluster.s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"{}\"\n\
+         secret_access_key = {{ command = [\"printf\", \"{}\"] }}\n",
+        Minio::BUCKET,
+        minio.url(),
+        Minio::KEY,
+        Minio::SECRET
+    );
+    std::fs::write(&file, std::fs::read_to_string(&file)? + &profile)?;
+    let text = modelled.bench.run(&["run", "yellow", "--month", "2024-01", "--profile", "cluster"])?;
+    assert_eq!(text.code, 0, "{}{}", text.stdout, text.stderr);
+    assert!(!format!("{}{}", text.stdout, text.stderr).contains(Minio::SECRET));
+    let sum = "select sum(trips) as trips, sum(total_amount) as dollars from gold.fct_daily_trips";
+    let found = modelled.run(0, &["query", sum, "--profile", "cluster"])?;
+    let statement = format!(
+        "select count(*), sum(total_amount::decimal(12, 2)) from read_parquet('{}') where {COUNTED}",
+        modelled.bench.served(&self::file("2024-01")).display()
+    );
+    let expected = read(&modelled.python, "duck.py", &[&statement])?;
+    assert_eq!(found[0]["trips"].to_string(), expected[0][0].as_str().unwrap_or_default());
+    assert_eq!(found[0]["dollars"].to_string().trim_matches('"'), expected[0][1].as_str().unwrap_or_default());
     Ok(())
 }
 
