@@ -167,6 +167,7 @@ fn answered(
     if referenced_alone {
         keep_referenced(&mut metadata);
     }
+    sort(&mut metadata);
     let keys = if asks_for_keys { warehouse.access.keys() } else { BTreeMap::new() };
     let location = state.metadata.location();
     let loaded = Loaded {
@@ -190,6 +191,20 @@ fn tag(state: &TableState, referenced_alone: bool) -> Option<HeaderValue> {
     let (_, file) = state.metadata_location.rsplit_once('/')?;
     let which = if referenced_alone { "refs" } else { "all" };
     HeaderValue::from_str(&format!("\"{}-{which}-{file}\"", state.metadata.uuid())).ok()
+}
+
+/// Puts what the library keeps in no order into that of its making: clients take the first snapshot of the list for the oldest.
+fn sort(metadata: &mut Value) {
+    for (list, key) in [
+        ("snapshots", "sequence-number"),
+        ("schemas", "schema-id"),
+        ("partition-specs", "spec-id"),
+        ("sort-orders", "order-id"),
+    ] {
+        if let Some(list) = metadata.get_mut(list).and_then(Value::as_array_mut) {
+            list.sort_by_key(|one| one.get(key).and_then(Value::as_i64));
+        }
+    }
 }
 
 /// Leaves the snapshots that a branch or tag points at.

@@ -32,7 +32,10 @@ impl IcebergLake {
         self.core.warehouse.root()
     }
 
-    /// The folder of a new table of that name: one of its own where files of an older table lie in the usual one.
+    /// The folder of a new table of that name that engines write to: one of its own where files of an older table lie in the usual one.
+    ///
+    /// A folder of this machine is a `file://` URL where that needs no escapes: Trino's own file system knows a path by its scheme alone. Where
+    /// it would, readers disagree on them, and the bare path is understood by more.
     pub fn new_location(&self, table: &TableName) -> Result<String> {
         let usual = self.core.warehouse.table(table);
         let mut taken = false;
@@ -41,7 +44,10 @@ impl IcebergLake {
             ControlFlow::Break(())
         });
         walked.map_err(Error::store("list", &usual))?;
-        Ok(if taken { format!("{usual}-{}", Uuid::new_v4().simple()) } else { usual })
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+        let scheme = if usual.starts_with('/') && usual.bytes().all(plain) { "file://" } else { "" };
+        let other = if taken { format!("-{}", Uuid::new_v4().simple()) } else { String::new() };
+        Ok(format!("{scheme}{usual}{other}"))
     }
 
     /// Makes the folder that an engine writes manifests to before there is a table: not every one makes it itself.
