@@ -238,7 +238,8 @@ pub async fn commit(
             let requests = [(table, request)];
             commit::commit(&inner, &requests).await?;
             let [(table, _)] = requests;
-            inner.table(&table).await
+            let state = inner.catalog.load(&table).await.ok().flatten();
+            state.ok_or_else(|| Refusal::unknown(format!("table {table} was committed, and cannot be read since")))
         })
         .await?;
     answered(&warehouse, &state, &headers, false)
@@ -271,12 +272,15 @@ pub async fn register(
             let table = TableName { namespace, name: request.name };
             inner.check_new(&table).await?;
             let location = request.metadata_location;
-            if let Err(error) = inner.lake.metadata_at(&location).await {
+            let metadata = inner.lake.metadata_at(&location).await.map_err(|error| {
+                // What the file holds instead is not the client's to know.
                 tracing::warn!(%location, %error, "a file that was to be registered cannot be read");
-                return Err(Refusal::bad_request(format!(
-                    "{} is no metadata file of a table",
-                    location.escape_debug()
-                )));
+                Refusal::bad_request(format!("{} is no metadata file of a table", location.escape_debug()))
+            })?;
+            // Commits would write there.
+            if !inner.lake.may_hold(metadata.location()) {
+                let (place, root) = (metadata.location().escape_debug(), inner.lake.root());
+                return Err(Refusal::bad_request(format!("the table lies at `{place}`, which is not inside {root}")));
             }
             match inner.catalog.register_table(&table, &location).await? {
                 Outcome::Landed => inner.table(&table).await,

@@ -123,6 +123,11 @@ fn tables_are_registered_and_renamed() {
         let message = register("back", wrong).refused(400, "BadRequestException").to_owned();
         assert!(message.ends_with("is no metadata file of a table"), "{message}");
     }
+    let outside = world.folder.path().join("outside.metadata.json");
+    let text = std::fs::read_to_string(local(file)).unwrap();
+    std::fs::write(&outside, text.replace(made["metadata"]["location"].as_str().unwrap(), "/elsewhere/raw/t")).unwrap();
+    let message = register("back", outside.to_str().unwrap()).refused(400, "BadRequestException").to_owned();
+    assert!(message.contains("is not inside"), "{message}");
     let back = register("back", file).ok();
     assert_eq!((&back["metadata-location"], &back["metadata"]), (&made["metadata-location"], &made["metadata"]));
     register("back", file).refused(409, "AlreadyExistsException");
