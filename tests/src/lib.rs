@@ -8,6 +8,7 @@ mod audit;
 mod change;
 mod cursor;
 mod disk_full;
+mod endpoint;
 mod evolve;
 mod fail_points;
 mod faults;

@@ -49,7 +49,7 @@ impl CreateTable {
         match self.location {
             Some(location) => creation.location = checked(warehouse, location).await?,
             None => {
-                creation.location = warehouse.lake.new_location(table)?;
+                creation.location = warehouse.place(table).await?;
                 if let Some(placed) = warehouse.catalog.place(table, &creation).await? {
                     (creation.location, creation.uuid) = (placed.location, placed.uuid);
                 }
@@ -102,7 +102,7 @@ pub async fn committed(warehouse: &Warehouse, table: &TableName, updates: &[Tabl
         uuid: uuid.unwrap_or_else(Uuid::new_v4),
         location: match location {
             Some(location) => checked(warehouse, location.clone()).await?,
-            None => warehouse.lake.new_location(table)?,
+            None => warehouse.place(table).await?,
         },
         schema: schema.clone(),
         spec: spec.cloned().unwrap_or_else(|| UnboundPartitionSpec::builder().build()),

@@ -14,10 +14,7 @@ use crate::extract::{Asked, Body, OfNamespace};
 use crate::names;
 use crate::page::Paging;
 use crate::refusal::{Answer, Refusal};
-use crate::warehouse::Warehouse;
-
-/// The property by which SQL catalogs remember a namespace without properties.
-const EXISTS: &str = "exists";
+use crate::warehouse::{EXISTS, LOCATION, Warehouse};
 
 /// The query of a listing.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -77,6 +74,7 @@ pub async fn create(
     warehouse
         .change(async move {
             let properties = request.properties.unwrap_or_default();
+            check_location(&inner, &properties)?;
             if inner.check_namespace(&namespace).await.is_ok() {
                 return Err(Refusal::exists(format!("Namespace already exists: {namespace}")));
             }
@@ -85,21 +83,30 @@ pub async fn create(
             } else {
                 inner.catalog.change_namespace(&namespace, &properties, &[]).await?;
             }
-            Ok(Json(described(&namespace, &properties)))
+            described(&inner, &namespace).await
         })
         .await
 }
 
-fn described(namespace: &str, properties: &BTreeMap<String, String>) -> Value {
-    let shown: BTreeMap<&String, &String> = properties.iter().filter(|(name, _)| *name != EXISTS).collect();
-    json!({ "namespace": names::levels(namespace), "properties": shown })
+async fn described(warehouse: &Warehouse, namespace: &str) -> Answer<Json<Value>> {
+    let properties = warehouse.properties(namespace).await?;
+    Ok(Json(json!({ "namespace": names::levels(namespace), "properties": properties })))
+}
+
+/// That tables may lie where the properties say that they do.
+fn check_location(warehouse: &Warehouse, properties: &BTreeMap<String, String>) -> Answer<()> {
+    let Some(location) = properties.get(LOCATION) else { return Ok(()) };
+    if warehouse.lake.may_hold(&format!("{}/table", location.trim_end_matches('/'))) {
+        return Ok(());
+    }
+    let (location, root) = (location.escape_debug(), warehouse.lake.root());
+    Err(Refusal::bad_request(format!("tables cannot lie under `{location}`: it is not inside {root}")))
 }
 
 /// A namespace with its properties.
 pub async fn load(State(warehouse): State<Arc<Warehouse>>, OfNamespace(namespace): OfNamespace) -> Answer<Json<Value>> {
     warehouse.check_namespace(&namespace).await?;
-    let properties = warehouse.catalog.namespace(&namespace).await?.unwrap_or_default();
-    Ok(Json(described(&namespace, &properties)))
+    described(&warehouse, &namespace).await
 }
 
 /// Whether it is there.
@@ -143,6 +150,7 @@ pub async fn change(
     warehouse
         .change(async move {
             inner.check_namespace(&namespace).await?;
+            check_location(&inner, &request.updates)?;
             let present = inner.catalog.namespace(&namespace).await?.unwrap_or_default();
             let (removed, missing): (Vec<String>, Vec<String>) =
                 removals.into_iter().partition(|name| name != EXISTS && present.contains_key(name));

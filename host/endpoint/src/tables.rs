@@ -167,6 +167,7 @@ fn answered(
     if referenced_alone {
         keep_referenced(&mut metadata);
     }
+    sort(&mut metadata);
     let keys = if asks_for_keys { warehouse.access.keys() } else { BTreeMap::new() };
     let location = state.metadata.location();
     let loaded = Loaded {
@@ -190,6 +191,20 @@ fn tag(state: &TableState, referenced_alone: bool) -> Option<HeaderValue> {
     let (_, file) = state.metadata_location.rsplit_once('/')?;
     let which = if referenced_alone { "refs" } else { "all" };
     HeaderValue::from_str(&format!("\"{}-{which}-{file}\"", state.metadata.uuid())).ok()
+}
+
+/// Puts what the library keeps in no order into that of its making: clients take the first snapshot of the list for the oldest.
+fn sort(metadata: &mut Value) {
+    for (list, key) in [
+        ("snapshots", "sequence-number"),
+        ("schemas", "schema-id"),
+        ("partition-specs", "spec-id"),
+        ("sort-orders", "order-id"),
+    ] {
+        if let Some(list) = metadata.get_mut(list).and_then(Value::as_array_mut) {
+            list.sort_by_key(|one| one.get(key).and_then(Value::as_i64));
+        }
+    }
 }
 
 /// Leaves the snapshots that a branch or tag points at.
@@ -223,7 +238,8 @@ pub async fn commit(
             let requests = [(table, request)];
             commit::commit(&inner, &requests).await?;
             let [(table, _)] = requests;
-            inner.table(&table).await
+            let state = inner.catalog.load(&table).await.ok().flatten();
+            state.ok_or_else(|| Refusal::unknown(format!("table {table} was committed, and cannot be read since")))
         })
         .await?;
     answered(&warehouse, &state, &headers, false)
@@ -256,12 +272,15 @@ pub async fn register(
             let table = TableName { namespace, name: request.name };
             inner.check_new(&table).await?;
             let location = request.metadata_location;
-            if let Err(error) = inner.lake.metadata_at(&location).await {
+            let metadata = inner.lake.metadata_at(&location).await.map_err(|error| {
+                // What the file holds instead is not the client's to know.
                 tracing::warn!(%location, %error, "a file that was to be registered cannot be read");
-                return Err(Refusal::bad_request(format!(
-                    "{} is no metadata file of a table",
-                    location.escape_debug()
-                )));
+                Refusal::bad_request(format!("{} is no metadata file of a table", location.escape_debug()))
+            })?;
+            // Commits would write there.
+            if !inner.lake.may_hold(metadata.location()) {
+                let (place, root) = (metadata.location().escape_debug(), inner.lake.root());
+                return Err(Refusal::bad_request(format!("the table lies at `{place}`, which is not inside {root}")));
             }
             match inner.catalog.register_table(&table, &location).await? {
                 Outcome::Landed => inner.table(&table).await,

@@ -1,5 +1,6 @@
 //! What every handler works with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,11 @@ use tokio::sync::Mutex;
 use crate::access::Access;
 use crate::names;
 use crate::refusal::{Answer, Refusal};
+
+/// The property by which SQL catalogs remember a namespace without properties.
+pub const EXISTS: &str = "exists";
+/// The property that says where a namespace's tables lie.
+pub const LOCATION: &str = "location";
 
 /// A warehouse that is served.
 #[derive(Debug)]
@@ -56,6 +62,22 @@ impl Warehouse {
             true => Ok(()),
             false => Err(Refusal::no_namespace(namespace)),
         }
+    }
+
+    /// Properties of a namespace that is there, with the place of its tables.
+    pub async fn properties(&self, namespace: &str) -> Answer<BTreeMap<String, String>> {
+        let mut properties = self.catalog.namespace(namespace).await?.unwrap_or_default();
+        properties.remove(EXISTS);
+        let place = || self.lake.namespace_location(namespace);
+        properties.entry(LOCATION.to_owned()).or_insert_with(place);
+        Ok(properties)
+    }
+
+    /// Where a new table lies when its client does not say.
+    pub async fn place(&self, table: &TableName) -> Answer<String> {
+        let properties = self.properties(&table.namespace).await?;
+        let folder = properties.get(LOCATION).map_or("", String::as_str);
+        Ok(self.lake.new_location(table, folder)?)
     }
 
     /// That a new table may get that name.

@@ -32,9 +32,21 @@ impl IcebergLake {
         self.core.warehouse.root()
     }
 
-    /// The folder of a new table of that name: one of its own where files of an older table lie in the usual one.
-    pub fn new_location(&self, table: &TableName) -> Result<String> {
-        let usual = self.core.warehouse.table(table);
+    /// The folder of a namespace that names none itself, for engines that lay tables out by it.
+    ///
+    /// A folder of this machine is a `file://` URL where that needs no escapes: Trino's own file system knows a path by its scheme alone. Where
+    /// it would, readers disagree on them, and the bare path is understood by more.
+    #[must_use]
+    pub fn namespace_location(&self, namespace: &str) -> String {
+        let folder = format!("{}/{namespace}", self.root());
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+        let scheme = if folder.starts_with('/') && folder.bytes().all(plain) { "file://" } else { "" };
+        format!("{scheme}{folder}")
+    }
+
+    /// The folder of a new table in that of its namespace: one of its own where files of an older table lie in the usual one.
+    pub fn new_location(&self, table: &TableName, namespace_location: &str) -> Result<String> {
+        let usual = format!("{}/{}", namespace_location.trim_end_matches('/'), table.name);
         let mut taken = false;
         let walked = self.core.store.walk(&usual, &mut |_| {
             taken = true;
@@ -53,9 +65,15 @@ impl IcebergLake {
         std::fs::create_dir_all(&folder).map_err(Error::store("create", folder.display()))
     }
 
-    /// Whether a new table may lie there, by the place alone: inside the warehouse, and not where another table is known to lie.
+    /// Whether a new table may lie there, by the place alone: inside the warehouse.
+    #[must_use]
+    pub fn may_hold(&self, location: &str) -> bool {
+        self.core.warehouse.may_hold(location)
+    }
+
+    /// Whether a new table may lie there: inside the warehouse, and not where another table is known to lie.
     pub async fn is_free(&self, location: &str) -> Result<bool> {
-        if !self.core.warehouse.may_hold(location) {
+        if !self.may_hold(location) {
             return Ok(false);
         }
         let inside = |inner: &str, outer: &str| normal(inner).starts_with(&normal(outer));

@@ -8,17 +8,21 @@ use serde_json::{Value, json};
 
 use super::support::{World, appending, schema, table};
 
+fn local(location: &str) -> &Path {
+    Path::new(location.strip_prefix("file://").unwrap_or(location))
+}
+
 #[test]
 fn a_table_is_made_loaded_and_dropped() {
     let world = World::new();
     world.post("namespaces/raw/tables", &table("t")).refused(404, "NoSuchNamespaceException");
     let made = world.with_table("t");
-    let location = format!("{}/raw/t", world.lake.root());
+    let location = format!("file://{}/raw/t", world.lake.root());
     assert_eq!(made["metadata"]["location"], location);
     assert_eq!((&made["metadata"]["format-version"], &made["config"]), (&json!(2), &json!({})));
     assert_eq!(made["metadata"]["properties"], json!({ "owner": "me" }));
     let file = made["metadata-location"].as_str().unwrap();
-    assert!(file.starts_with(&location) && Path::new(file).is_file(), "{file}");
+    assert!(file.starts_with(&location) && local(file).is_file(), "{file}");
     world.post("namespaces/raw/tables", &table("t")).refused(409, "AlreadyExistsException");
     assert_eq!(world.get("namespaces/raw/tables/t").ok(), made);
     assert_eq!((world.head("namespaces/raw/tables/t"), world.head("namespaces/raw/tables/u")), (204, 404));
@@ -29,13 +33,13 @@ fn a_table_is_made_loaded_and_dropped() {
 
     assert_eq!(world.delete("namespaces/raw/tables/t").status, 204);
     world.delete("namespaces/raw/tables/t").refused(404, "NoSuchTableException");
-    assert!(Path::new(file).is_file(), "no purge was asked for");
+    assert!(local(file).is_file(), "no purge was asked for");
     // A new table does not lie on the files of the old one.
     let again = world.with_table("t");
     let other = again["metadata"]["location"].as_str().unwrap();
     assert!(other.starts_with(&format!("{location}-")), "{other}");
     assert_eq!(world.delete("namespaces/raw/tables/t?purgeRequested=true").status, 204);
-    assert!(!Path::new(other).exists() && Path::new(file).is_file());
+    assert!(!local(other).exists() && local(file).is_file());
 }
 
 #[test]
@@ -119,6 +123,11 @@ fn tables_are_registered_and_renamed() {
         let message = register("back", wrong).refused(400, "BadRequestException").to_owned();
         assert!(message.ends_with("is no metadata file of a table"), "{message}");
     }
+    let outside = world.folder.path().join("outside.metadata.json");
+    let text = std::fs::read_to_string(local(file)).unwrap();
+    std::fs::write(&outside, text.replace(made["metadata"]["location"].as_str().unwrap(), "/elsewhere/raw/t")).unwrap();
+    let message = register("back", outside.to_str().unwrap()).refused(400, "BadRequestException").to_owned();
+    assert!(message.contains("is not inside"), "{message}");
     let back = register("back", file).ok();
     assert_eq!((&back["metadata-location"], &back["metadata"]), (&made["metadata-location"], &made["metadata"]));
     register("back", file).refused(409, "AlreadyExistsException");
