@@ -3,12 +3,17 @@
   just those windows; one that names none replaces all.
 -#}
 
-{#- The windows of this run as SQL dates, empty for all. -#}
+{#- The windows of this run as SQL dates, or timestamps where they are hours; empty for all. -#}
 {% macro changed_windows() -%}
     {%- set dates = [] -%}
     {%- for window in var('windows') -%}
-        {%- set day = modules.datetime.date.fromisoformat(window) -%}
-        {%- do dates.append("date '" ~ day.isoformat() ~ "'") -%}
+        {%- if 'T' in window -%}
+            {%- set hour = modules.datetime.datetime.fromisoformat(window) -%}
+            {%- do dates.append("timestamp '" ~ hour.strftime('%Y-%m-%d %H:%M:%S') ~ "'") -%}
+        {%- else -%}
+            {%- set day = modules.datetime.date.fromisoformat(window) -%}
+            {%- do dates.append("date '" ~ day.isoformat() ~ "'") -%}
+        {%- endif -%}
     {%- endfor -%}
     {{ return(dates) }}
 {%- endmacro %}

@@ -70,3 +70,10 @@
         {%- endif -%}
     {%- endfor -%}
 {% endmacro %}
+
+{#- `drop … cascade`, which dbt-duckdb says otherwise, is not for tables of Iceberg. -#}
+{% macro duckdb__drop_relation(relation) -%}
+    {%- call statement('drop_relation', auto_begin=False) -%}
+        drop {{ relation.type }} if exists {{ relation }}
+    {%- endcall -%}
+{%- endmacro %}

@@ -1,7 +1,9 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
+mod catalog;
 mod change;
 mod plugins;
+mod models;
 mod rejects;
 mod rows;
 mod upkeep;
@@ -9,9 +11,11 @@ mod versions;
 
 use std::path::PathBuf;
 
+pub use catalog::*;
 pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use plugins::*;
+pub use models::*;
 pub use rejects::*;
 pub use rows::*;
 pub use upkeep::*;
@@ -32,6 +36,8 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LAKEHOS
 pub enum Command {
     /// Load windows of a source into a table, one commit each
     Run(Box<RunArguments>),
+    /// Build and test the models of a dbt project above the tables
+    Models(Box<ModelsArguments>),
     /// Ask the tables in SQL; read-only
     Query(QueryArguments),
     /// Write a first lakehost.toml
@@ -46,6 +52,9 @@ pub enum Command {
     /// Rows that a rule, a cast or a contract took out
     #[command(subcommand)]
     Rejects(RejectsCommand),
+    /// The catalog of the warehouse, for other engines
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// The snapshots of a table: rows, growth, run, plugins, source
     Snapshots(SnapshotsArguments),
     /// Plugins
@@ -141,6 +150,9 @@ pub struct RunArguments {
     /// Say what would happen, change nothing
     #[arg(long, help_heading = "This run")]
     pub dry_run: bool,
+    /// Leave the models of the pipeline for a later run
+    #[arg(long, help_heading = "This run")]
+    pub no_models: bool,
     /// Memory for the whole run [default: 512MiB]
     #[arg(long, value_name = "SIZE", help_heading = "This run")]
     pub memory: Option<String>,
@@ -409,6 +421,7 @@ impl Command {
     pub fn error_format(&self) -> ErrorFormat {
         match self {
             Self::Run(arguments) => arguments.format.into(),
+            Self::Models(arguments) => arguments.format.into(),
             Self::Query(arguments) => arguments.format.into(),
             Self::Runs(arguments) => arguments.format.into(),
             Self::Resolve(arguments) => arguments.format.into(),
@@ -420,6 +433,7 @@ impl Command {
             Self::Table(TableCommand::Version(command)) => command.format().into(),
             Self::Table(TableCommand::Change(command)) => command.format().into(),
             Self::Rejects(command) => command.format().into(),
+            Self::Catalog(CatalogCommand::Serve(arguments)) => arguments.format.into(),
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),

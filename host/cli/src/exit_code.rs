@@ -14,9 +14,9 @@ pub fn of_fault(fault: &Fault) -> u8 {
     fault.code().exit()
 }
 
-/// The exit code of a run: that of its first fault.
-pub fn of_report(report: &RunReport) -> u8 {
-    report.fault().map_or(SUCCESS, of_fault)
+/// The exit code of a run: that of its first fault, else of the models that followed it.
+pub fn of_report(report: &RunReport, models: Option<&Fault>) -> u8 {
+    report.fault().or(models).map_or(SUCCESS, of_fault)
 }
 
 #[cfg(test)]
@@ -33,6 +33,7 @@ mod tests {
             ("LH05", 6),
             ("LH060", 7),
             ("LH065", 9),
+            ("LH07", 8),
             ("LH08", 10),
             ("LH09", 70),
             ("LH100", 11),

@@ -23,6 +23,7 @@ mod exit_code;
 mod failures;
 mod logs;
 mod memory;
+mod models;
 #[cfg(feature = "native-cleaner")]
 mod native_cleaner;
 mod plugins;
@@ -59,7 +60,12 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(not_understood(&error, &typed)),
     };
     logs::start();
-    if !matches!(arguments.command, Command::Run(_) | Command::Rejects(RejectsCommand::Replay(_))) {
+    let survives = matches!(
+        arguments.command,
+        // A client that hangs up must not end a server.
+        Command::Run(_) | Command::Models(_) | Command::Rejects(RejectsCommand::Replay(_)) | Command::Catalog(_)
+    );
+    if !survives {
         signals::default_broken_pipe();
     }
     let code = commands::dispatch(&arguments.command).unwrap_or_else(|fault| {

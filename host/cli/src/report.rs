@@ -80,7 +80,7 @@ fn checks(window: &WindowReport, width: usize) -> String {
 }
 
 /// As much of a line as fits; machines get all of it.
-fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     match text.char_indices().nth(width.saturating_sub(1)) {
         Some((end, _)) if text.chars().count() > width => format!("{}…", text.get(..end).unwrap_or(text)),
         _ => text.to_owned(),

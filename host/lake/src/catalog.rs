@@ -11,7 +11,7 @@ mod sql;
 mod sqlite;
 mod statements;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub struct Creation {
     pub location: String,
     pub schema: Schema,
     pub spec: UnboundPartitionSpec,
+    pub order: SortOrder,
+    pub format: FormatVersion,
     pub properties: HashMap<String, String>,
 }
 
@@ -90,9 +92,9 @@ impl Creation {
         Ok(TableMetadataBuilder::new(
             self.schema.clone(),
             self.spec.clone(),
-            SortOrder::unsorted_order(),
+            self.order.clone(),
             self.location.clone(),
-            FormatVersion::V2,
+            self.format,
             self.properties.clone(),
         )?
         .assign_uuid(self.uuid))
@@ -218,11 +220,32 @@ pub struct Abilities {
     pub refs: bool,
     /// Metadata lists snapshots before the present one.
     pub history: bool,
+    /// Tables are registered and renamed, namespaces described, changed and dropped.
+    pub upkeep: bool,
 }
 
 impl Abilities {
     /// Everything.
-    pub const ALL: Self = Self { many_tables: true, refs: true, history: true };
+    pub const ALL: Self = Self { many_tables: true, refs: true, history: true, upkeep: true };
+}
+
+/// How a change of a table's name ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renamed {
+    Done,
+    /// The table is not as the caller saw it.
+    Changed,
+    /// The new name is another table's.
+    Taken,
+}
+
+/// How the end of a namespace went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceEnd {
+    Dropped,
+    Missing,
+    /// It holds tables or namespaces.
+    NotEmpty,
 }
 
 /// A table's name and where its metadata is.
@@ -283,6 +306,36 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome>;
     /// Forgets a table that is as the caller saw it; `false`: it is not. Files stay.
     async fn drop_table(&self, state: &TableState) -> Result<bool>;
+    /// Properties of a namespace, `None` when there is none of that name.
+    async fn namespace(&self, namespace: &str) -> Result<Option<BTreeMap<String, String>>> {
+        let known = self.list_namespaces().await?;
+        Ok(known.iter().any(|name| name == namespace).then(BTreeMap::new))
+    }
+    /// Sets and removes properties of a namespace, at once; one that is not there is made.
+    async fn change_namespace(
+        &self,
+        _namespace: &str,
+        _set: &BTreeMap<String, String>,
+        _removed: &[String],
+    ) -> Result<()> {
+        Err(unable(self.shown(), "it keeps no properties of namespaces that lakehost could set"))
+    }
+    /// Forgets a namespace that holds nothing.
+    async fn drop_namespace(&self, _namespace: &str) -> Result<NamespaceEnd> {
+        Err(unable(self.shown(), "lakehost drops no namespaces there"))
+    }
+    /// Makes a table of a metadata file that is there already. `Conflict`: the name is taken.
+    async fn register_table(&self, _table: &TableName, _metadata_location: &str) -> Result<Outcome> {
+        Err(unable(self.shown(), "lakehost registers no tables there"))
+    }
+    /// Gives a table that is as the caller saw it another name. Files stay where they are.
+    async fn rename_table(&self, _state: &TableState, _to: &TableName) -> Result<Renamed> {
+        Err(unable(self.shown(), "lakehost renames no tables there"))
+    }
+}
+
+fn unable(catalog: &str, detail: &str) -> Error {
+    Error::CatalogUnable { catalog: catalog.to_owned(), detail: detail.to_owned() }
 }
 
 /// A shared catalog.

@@ -91,7 +91,7 @@ fn info(snapshot: &SnapshotRef, on_main: bool) -> SnapshotInfo {
         timestamp_ms: snapshot.timestamp_ms(),
         operation: summary.operation.as_str().to_owned(),
         on_main,
-        rows: count("total-records"),
+        rows: rows(count),
         rows_added: count("added-records").unwrap_or(0),
         rows_deleted: count("deleted-records").unwrap_or(0),
         files: count("total-data-files"),
@@ -100,6 +100,14 @@ fn info(snapshot: &SnapshotRef, on_main: bool) -> SnapshotInfo {
         bytes: count("total-files-size"),
         load: recorded(summary).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     }
+}
+
+/// Rows that a reader sees. Other writers delete by position and leave the rows in their files; how many rows a delete by value takes away is not
+/// known.
+fn rows(count: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let deletes = |kind: &str| count(&format!("total-{kind}-deletes")).unwrap_or(0);
+    let records = count("total-records").filter(|_| deletes("equality") == 0)?;
+    records.checked_sub(deletes("position"))
 }
 
 /// The snapshot that a query as of some point reads.
@@ -136,5 +144,26 @@ pub(crate) fn find(metadata: &TableMetadata, as_of: &AsOf) -> Option<i64> {
             .find(|entry| entry.timestamp_ms <= *ms)
             .map(|entry| entry.snapshot_id)
             .filter(|id| metadata.snapshot_by_id(*id).is_some()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_were_deleted_by_position_do_not_count() {
+        let rows_of = |counts: &[(&str, u64)]| {
+            rows(|name| counts.iter().find(|(known, _)| *known == name).map(|(_, count)| *count))
+        };
+        assert_eq!(rows_of(&[("total-records", 795), ("total-position-deletes", 530)]), Some(265));
+        assert_eq!(rows_of(&[("total-records", 795)]), Some(795));
+        assert_eq!(rows_of(&[("total-records", 795), ("total-equality-deletes", 1)]), None);
+        assert_eq!(
+            rows_of(&[("total-records", 1), ("total-position-deletes", 2)]),
+            None,
+            "not counted as it should be"
+        );
+        assert_eq!(rows_of(&[]), None);
     }
 }

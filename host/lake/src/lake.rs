@@ -31,6 +31,10 @@ pub struct IcebergLake {
 impl IcebergLake {
     /// The table as the catalog has it now.
     pub fn state(&self, name: &TableName) -> Result<TableState> {
+        if name.namespace.contains('.') {
+            let detail = format!("lies in the nested namespace {}, which only others read", name.namespace);
+            return Err(Error::shape(name, detail));
+        }
         self.core.block_on(self.load(name))
     }
 

@@ -25,6 +25,7 @@ mod diff;
 mod error;
 mod evolve;
 pub mod fail_point;
+mod foreign;
 mod history;
 mod inspect;
 mod intent;
@@ -59,8 +60,9 @@ mod tests;
 mod tls;
 
 pub use catalog::{
-    Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, Outcome, Placed, PostgresCatalog, PostgresOptions,
-    RestAuth, RestCatalog, RestOptions, SqliteCatalog, SqliteOptions, TableChange, TableState,
+    Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, NamespaceEnd, Outcome, Placed, PostgresCatalog,
+    PostgresOptions, Renamed, RestAuth, RestCatalog, RestOptions, SqliteCatalog, SqliteOptions, TableChange,
+    TableState,
 };
 pub use commit::Prepared;
 pub use constants::FileConstants;

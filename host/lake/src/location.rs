@@ -86,14 +86,21 @@ impl Warehouse {
         Path::new(&self.root).join("catalog.db")
     }
 
+    /// Whether a new table may lie there: inside the warehouse, at least as deep as a table of ours. Links are not followed.
+    #[must_use]
+    pub fn may_hold(&self, location: &str) -> bool {
+        let path = if self.is_remote() { location.to_owned() } else { local_path(location).display().to_string() };
+        let rest = path.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('/'));
+        let parts: Vec<&str> = rest.unwrap_or_default().trim_end_matches('/').split('/').collect();
+        let sound = parts.iter().all(|part| !matches!(*part, "" | "." | ".."));
+        parts.len() >= 2 && sound && parts.first() != Some(&"_lakehost")
+    }
+
     /// Whether a table may be deleted with its folder: strictly inside the warehouse, at least as deep as a table of ours.
     #[must_use]
     pub fn owns(&self, location: &str) -> bool {
         if self.is_remote() {
-            let rest = location.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('/'));
-            let parts: Vec<&str> = rest.unwrap_or_default().trim_end_matches('/').split('/').collect();
-            let sound = parts.iter().all(|part| !matches!(*part, "" | "." | ".."));
-            return parts.len() >= 2 && sound && parts.first() != Some(&"_lakehost");
+            return self.may_hold(location);
         }
         let Ok(path) = local_path(location).canonicalize() else {
             return false;
@@ -187,6 +194,12 @@ mod tests {
         }
         assert!(!warehouse.owns(&format!("{}/raw/../../other", warehouse.root())));
         assert!(!warehouse.owns("/tmp"));
+        for (tail, may) in
+            [("/raw/new", true), ("/raw/new/", true), ("/raw", false), ("/raw/../../x", false), ("2/a/b", false)]
+        {
+            assert_eq!(warehouse.may_hold(&format!("file://{}{tail}", warehouse.root())), may, "{tail}");
+        }
+        assert!(!warehouse.may_hold("/elsewhere/a/b") && !warehouse.may_hold("s3://b/a/b"));
     }
 
     #[test]

@@ -17,4 +17,5 @@ pub use auto::{Maintained, Thresholds};
 pub use compact::{CompactOptions, Compacted, SortKey};
 pub use expire::{ExpireOptions, Expired};
 pub use orphans::{Orphan, OrphanKind, OrphanOptions};
+pub use paths::normal;
 pub use rewrite::{Batches, Reader, failure};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
-use iceberg::spec::{Schema, TableMetadata, TableMetadataRef, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, Schema, SortOrder, TableMetadata, TableMetadataRef, UnboundPartitionSpec};
 use lakehost_columnar::PartitionField;
 use lakehost_pipeline::ports::{TableName, Target, WriteMode};
 use uuid::Uuid;
@@ -56,6 +56,8 @@ impl Plan {
             location: location.to_owned(),
             spec: layout::new_spec(table, &made, target.window.is_some(), &target.partition)?,
             schema: made,
+            order: SortOrder::unsorted_order(),
+            format: FormatVersion::V2,
             properties: properties::initial(&target.owner),
         };
         let metadata = creation
@@ -68,7 +70,7 @@ impl Plan {
     fn existing(target: &Target, state: TableState) -> Result<Self> {
         let table = &target.table;
         let metadata = Arc::clone(&state.metadata);
-        if metadata.format_version() != iceberg::spec::FormatVersion::V2 {
+        if metadata.format_version() != FormatVersion::V2 {
             return Err(Error::TableShape {
                 table: table.clone(),
                 detail: format!("has Iceberg format {}, and only v2 tables are written", metadata.format_version()),

@@ -154,25 +154,35 @@ impl IcebergLake {
     pub fn drop_table(&self, name: &TableName) -> Result<Dropped> {
         let state = self.state(name)?;
         self.core.catalog.check_writable()?;
+        let Some(shared) = self.core.block_on(self.forget_table(&state))? else {
+            return Err(Error::TableShape {
+                table: name.clone(),
+                detail: "changed while it was about to be dropped".to_owned(),
+                hint: Some(format!("`lakehost table show {name}` shows it as it is now")),
+            });
+        };
+        self.delete_files(&state, shared)
+    }
+
+    /// Removes a table that is as the caller saw it from the catalog: whether its folder is another table's too; `None`: it has changed.
+    pub async fn forget_table(&self, state: &TableState) -> Result<Option<bool>> {
+        if !self.core.catalog.drop_table(state).await? {
+            return Ok(None);
+        }
+        let folder = format!("{}/", state.metadata.location());
+        let others = self.core.catalog.list_tables(None).await?;
+        for other in others {
+            // A table that cannot be read may be there as well.
+            if !matches!(other.at(&folder, self.core.catalog.as_ref()).await, Ok(None)) {
+                return Ok(Some(true));
+            }
+        }
+        Ok(Some(false))
+    }
+
+    /// Deletes the files of a table that the catalog has forgotten, unless they are not its alone.
+    pub fn delete_files(&self, state: &TableState, shared: bool) -> Result<Dropped> {
         let location = state.metadata.location().to_owned();
-        let shared = self.core.block_on(async {
-            if !self.core.catalog.drop_table(&state).await? {
-                return Err(Error::TableShape {
-                    table: name.clone(),
-                    detail: "changed while it was about to be dropped".to_owned(),
-                    hint: Some(format!("`lakehost table show {name}` shows it as it is now")),
-                });
-            }
-            let folder = format!("{location}/");
-            let others = self.core.catalog.list_tables(None).await?;
-            for other in others {
-                // A table that cannot be read may be there as well.
-                if !matches!(other.at(&folder, self.core.catalog.as_ref()).await, Ok(None)) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        })?;
         let files_deleted = !shared && self.core.warehouse.owns(&location);
         if files_deleted {
             self.core.fail_points.pass(fail_point::BEFORE_DROP_DELETE)?;

@@ -28,6 +28,7 @@ mod scale;
 mod services;
 mod source_state;
 mod support;
+mod upkeep;
 
 /// The same tests on a catalog in Postgres.
 #[path = "tests"]
@@ -53,6 +54,7 @@ mod on_postgres {
     mod replay;
     mod reshape;
     mod source_state;
+    mod upkeep;
 }
 
 /// The same tests on a catalog that speaks HTTP.
@@ -79,6 +81,7 @@ mod on_rest {
     mod replay;
     mod reshape;
     mod source_state;
+    mod upkeep;
 }
 
 /// The same tests on a warehouse in a bucket.

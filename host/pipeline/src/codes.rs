@@ -55,11 +55,15 @@ codes! {
     CATALOG_ACCESS = "LH0606", "the catalog refuses access";
     CATALOG_UNABLE = "LH0607", "the catalog cannot do what was asked";
     COMMIT_UNKNOWN = "LH0651", "it is not known whether the commit landed";
+    MODELS_FAILED = "LH0701", "a model or one of its tests failed; the loaded data is committed";
+    MODELS_PROJECT = "LH0702", "dbt cannot run the project";
+    MODELS_ENVIRONMENT = "LH0703", "dbt cannot be set up on this machine";
     TRUST_GRANT = "LH0801", "a plugin asks for something that was not granted";
     TRUST_UNKNOWN_PLUGIN = "LH0802", "an unknown plugin asks for grants and nobody approved them";
     BUG = "LH0901", "a bug in lakehost";
     MACHINE_DISK = "LH1001", "the disk is full or cannot be used";
     MACHINE_MEMORY = "LH1002", "the memory budget does not hold the work";
+    MACHINE_ADDRESS = "LH1003", "an address of this machine cannot be listened on";
     INTERRUPTED = "LH1099", "interrupted; the window under way was not committed";
 }
 

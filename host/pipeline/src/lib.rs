@@ -18,6 +18,7 @@ mod identity;
 mod layout;
 mod load_id;
 mod merge_key;
+pub mod models;
 mod plan;
 pub mod ports;
 mod progress;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::checks::{Check, CheckOutcome};
 use crate::contract::Contract;
 use crate::diagnostic::Fault;
+use crate::models::{ModelsReport, ModelsRequest, NodeReport};
 use crate::window::{Granularity, Window};
 
 /// A plugin as it is recorded: name and version by its own word, digest by ours.
@@ -430,6 +431,19 @@ pub trait Load: Send {
     }
     /// One snapshot, exactly once.
     fn commit(self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault>;
+}
+
+/// Models above the tables.
+pub trait Models {
+    /// Builds and tests models; `ended` hears of each as it ends, with its number and how many there are. A report tells of models that failed.
+    ///
+    /// # Errors
+    /// What kept them from being run at all.
+    fn build(
+        &mut self,
+        request: &ModelsRequest,
+        ended: &mut dyn FnMut(&NodeReport, (u64, u64)),
+    ) -> Result<ModelsReport, Fault>;
 }
 
 /// What a lake answers that lacks an ability.

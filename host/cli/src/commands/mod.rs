@@ -1,10 +1,12 @@
 //! The verbs, one file each. A verb takes its parsed arguments and ends in an exit code or a fault.
 
+pub mod catalog;
 pub mod completions;
 pub mod doctor;
 pub mod explain;
 pub mod init;
 pub mod maintenance;
+pub mod models;
 pub mod plugin;
 pub mod provenance;
 pub mod query;
@@ -26,13 +28,16 @@ use std::io::{self, Write};
 use lakehost_pipeline::{ErrorReport, Fault};
 use serde_json::{Value, json};
 
-use crate::args::{Command, ErrorFormat, PluginCommand, RejectsCommand, TableCommand, UpkeepCommand, VersionCommand};
+use crate::args::{
+    CatalogCommand, Command, ErrorFormat, PluginCommand, RejectsCommand, TableCommand, UpkeepCommand, VersionCommand,
+};
 use crate::error::Error;
 
 /// Does what the command line says.
 pub fn dispatch(command: &Command) -> Result<u8, Fault> {
     match command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Models(arguments) => models::run(arguments),
         Command::Query(arguments) => query::run(arguments),
         Command::Init(arguments) => init::run(arguments),
         Command::Runs(arguments) => runs::run(arguments),
@@ -47,6 +52,7 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Rejects(RejectsCommand::List(arguments)) => rejects::list(arguments),
         Command::Rejects(RejectsCommand::Show(arguments)) => rejects::show(arguments),
         Command::Rejects(RejectsCommand::Replay(arguments)) => rejects_replay::run(arguments),
+        Command::Catalog(CatalogCommand::Serve(arguments)) => catalog::serve(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
         Command::Explain(arguments) => explain::run(arguments),

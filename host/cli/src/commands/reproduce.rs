@@ -164,6 +164,7 @@ impl<'a> Original<'a> {
             checks: Vec::new(),
             quarantine: false,
             maintenance: None,
+            models: None,
             place: resolve::place(aside, arguments.memory.as_deref())?,
         };
         let mut run_arguments = RunArguments {

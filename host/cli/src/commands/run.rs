@@ -1,7 +1,9 @@
 //! `lakehost run`: a configured source, cleaners and a table, over some windows.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use lakehost_pipeline::models::ModelsReport;
 use lakehost_pipeline::ports::{Checker, Cleaner, Lake, Source, WriteMode};
 use lakehost_pipeline::{Diagnostic as _, Fault, Granularity, Plan, Ports, RunReport, Window, sha256_hex};
 use lakehost_wasm::{Grants, Plugin, WasmSource};
@@ -22,7 +24,7 @@ use crate::render::{self, Colour, line};
 use crate::runs::History;
 use crate::upkeep::{self, Upkeep};
 use crate::warehouse::{self, NoLake, Warehouse};
-use crate::{append, embedded, exit_code, failures, report, screen, signals};
+use crate::{append, embedded, exit_code, failures, models, report, screen, signals};
 
 /// What a run that came to its end leaves to tell.
 pub struct Ended {
@@ -32,6 +34,8 @@ pub struct Ended {
     warnings: Vec<String>,
     /// What was done to the table afterwards; `None`: the pipeline asks for nothing.
     upkeep: Option<Upkeep>,
+    /// What became of the models above the table; `None`: the pipeline has none.
+    models: Option<ModelsReport>,
     /// Why the report is not in the history.
     unkept: Option<String>,
 }
@@ -60,12 +64,14 @@ pub fn run_from(arguments: &RunArguments, from: &RowsFrom<'_>) -> Result<u8, Fau
     let ended = load(arguments, from, &run_id);
     signals::answer();
     match ended {
-        Ok(Ended { report, parts, mut warnings, upkeep, unkept }) => {
+        Ok(Ended { report, parts, mut warnings, upkeep, models, unkept }) => {
             screen::say(&failures::text(&report, Colour::of_stderr()));
+            let models_fault = models.as_ref().and_then(|models| models.fault.as_ref());
+            models_fault.into_iter().for_each(crate::show);
             unkept.into_iter().for_each(|sentence| warn(&mut warnings, sentence));
             match arguments.format {
                 ReportFormat::Json => {
-                    let mut json = whole(&report, &warnings, upkeep.as_ref())?;
+                    let mut json = whole(&report, &warnings, upkeep.as_ref(), models.as_ref())?;
                     if let (true, Value::Object(entries)) = (arguments.dry_run, &mut json) {
                         entries.insert("plan".to_owned(), parts.json());
                     }
@@ -74,11 +80,12 @@ pub fn run_from(arguments: &RunArguments, from: &RowsFrom<'_>) -> Result<u8, Fau
                 ReportFormat::Text => {
                     let parts = if arguments.dry_run { parts.text() } else { String::new() };
                     let upkeep = upkeep.as_ref().map(Upkeep::text).unwrap_or_default();
-                    let text = format!("{parts}{}{upkeep}", report::text(&report));
+                    let models = models.as_ref().map(models::text::report).unwrap_or_default();
+                    let text = format!("{parts}{}{upkeep}{models}", report::text(&report));
                     super::print(&text).map_err(|error| error.after(&report))?;
                 }
             }
-            Ok(exit_code::of_report(&report))
+            Ok(exit_code::of_report(&report, models_fault))
         }
         Err(fault) => {
             crate::show(&fault);
@@ -203,30 +210,55 @@ pub fn load_request(
         _ => None,
     };
     upkeep.iter().flat_map(|upkeep| &upkeep.problems).for_each(|sentence| warn(&mut warnings, sentence.clone()));
-    let unkept = if plan.dry_run { None } else { keep(&request, &report, &warnings, upkeep.as_ref(), &plugins)? };
-    Ok(Ended { report, parts, warnings, upkeep, unkept })
+    let (mut models, mut unkept) = (None, None);
+    if let Some(warehouse) = warehouse.as_ref().filter(|_| !plan.dry_run) {
+        let mut sentences = Vec::new();
+        let next =
+            models::after::next(&request, arguments, &report, plan.mode, warehouse, &mut |text| sentences.push(text))?;
+        sentences.into_iter().for_each(|sentence| warn(&mut warnings, sentence));
+        let due = next.as_ref().is_some_and(models::after::Next::is_due);
+        let kept = |warnings: &[String], models: Option<&ModelsReport>| {
+            keep(&request, &whole(&report, warnings, upkeep.as_ref(), models)?, &report.run_id, &plugins)
+        };
+        // The history says what is still to be built before it is, so that a process that dies leaves it to the next run.
+        unkept = kept(&warnings, next.as_ref().map(|next| &next.report))?;
+        models = next.map(|next| match due {
+            true => next.run(arguments, &request, warehouse, signals::stop_flag().load(Ordering::Relaxed)),
+            false => next.report,
+        });
+        if due {
+            unkept = kept(&warnings, models.as_ref())?;
+        }
+    }
+    Ok(Ended { report, parts, warnings, upkeep, models, unkept })
 }
 
-/// The report as machines read it, with the upkeep that followed.
-fn whole(report: &RunReport, warnings: &[String], upkeep: Option<&Upkeep>) -> Result<Value, Error> {
+/// The report as machines read it, with the upkeep and the models that followed.
+fn whole(
+    report: &RunReport,
+    warnings: &[String],
+    upkeep: Option<&Upkeep>,
+    models: Option<&ModelsReport>,
+) -> Result<Value, Error> {
     let mut json = report::json(report, warnings)?;
-    if let (Some(upkeep), Value::Object(entries)) = (upkeep, &mut json) {
-        entries.insert("maintenance".to_owned(), json!(upkeep.done));
+    if let Value::Object(entries) = &mut json {
+        if let Some(upkeep) = upkeep {
+            entries.insert("maintenance".to_owned(), json!(upkeep.done));
+        }
+        if let Some(models) = models {
+            // The load went well and its models did not: that is how the run ended.
+            if let (Some(error), true) = (&models.error, report.fault().is_none()) {
+                entries.insert("error".to_owned(), json!(error));
+            }
+            entries.insert(models::after::KEY.to_owned(), json!(models));
+        }
     }
     Ok(json)
 }
 
 /// Puts the report into the history. What was loaded is committed: that its report could not be kept is worth a sentence, not a failure.
-fn keep(
-    request: &Request,
-    report: &RunReport,
-    warnings: &[String],
-    upkeep: Option<&Upkeep>,
-    plugins: &Plugins,
-) -> Result<Option<String>, Fault> {
-    let json = whole(report, warnings, upkeep)?;
-    let kept = History::of(&request.place)
-        .and_then(|history| history.record(&report.run_id, &json, &plugins.ledger.entries()));
+fn keep(request: &Request, json: &Value, run_id: &str, plugins: &Plugins) -> Result<Option<String>, Fault> {
+    let kept = History::of(&request.place).and_then(|history| history.record(run_id, json, &plugins.ledger.entries()));
     Ok(kept.err().map(|error| {
         let cause = error.cause().unwrap_or_default();
         let cause = cause.split(" at path ").next().unwrap_or_default();

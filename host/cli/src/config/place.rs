@@ -128,7 +128,8 @@ impl Where {
         Ok(section.map_err(|wrong| self.wrong(wrong))?.unwrap_or_default())
     }
 
-    fn s3_options(&self) -> Result<S3Options, Error> {
+    /// How its bucket is reached. Secrets are looked up now.
+    pub fn s3_options(&self) -> Result<S3Options, Error> {
         if !self.is_remote() && self.s3 == S3Section::default() {
             return Ok(S3Options::default());
         }

@@ -80,6 +80,8 @@ pub struct Request {
     pub quarantine: bool,
     /// When the table is worked on after the run; `None`: never.
     pub maintenance: Option<Thresholds>,
+    /// The dbt project whose models follow the load, absolute.
+    pub models: Option<PathBuf>,
     pub place: Where,
 }
 
@@ -92,9 +94,6 @@ pub fn run(arguments: &RunArguments) -> Result<Request, Error> {
 fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> {
     let place = place_in(&arguments.place, arguments.memory.as_deref(), loaded)?;
     let pipeline = arguments.pipeline.as_deref().map(|name| pipeline(name, &loaded.file, loaded)).transpose()?;
-    if let (Some(name), Some(pipeline)) = (&arguments.pipeline, pipeline) {
-        refuse_planned(name, pipeline, &loaded.place())?;
-    }
     let typed =
         |name: &String| PluginRequest { name: name.clone(), folder: PathBuf::from("."), table: toml::Table::new() };
     let written = |name: &String, table: &toml::Table| PluginRequest {
@@ -168,6 +167,10 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         maintenance: pipeline
             .map_or(Ok(None), |pipeline| maintenance::resolve(pipeline.maintenance.as_ref()))
             .map_err(in_file)?,
+        models: pipeline
+            .and_then(|pipeline| pipeline.models.as_deref())
+            .map(|name| project(name, loaded))
+            .transpose()?,
         place,
     })
 }
@@ -223,22 +226,17 @@ fn contract(pipeline: &Pipeline) -> Contract {
     }
 }
 
-/// Keys that this version understands and cannot serve: saying so beats a load that is not what the file describes.
-fn refuse_planned(name: &str, pipeline: &Pipeline, place: &str) -> Result<(), Error> {
-    let planned = [(
-        pipeline.models.is_some(),
-        "models",
-        "running dbt models is planned",
-        "take the key out; run dbt on the tables yourself",
-    )];
-    match planned.into_iter().find(|(present, ..)| *present) {
-        None => Ok(()),
-        Some((_, key, what, way_out)) => Err(Error::Config {
-            place: place.to_owned(),
-            message: format!("`{key}` in pipeline {name}: {what}, and this version does not have it"),
-            hint: Some(way_out.to_owned()),
-        }),
-    }
+/// The folder of a dbt project, which the file names relative to itself.
+fn project(name: &str, loaded: &Loaded) -> Result<PathBuf, Error> {
+    let folder = loaded.folder().join(name);
+    let missing = |_| Error::Config {
+        place: loaded.place(),
+        message: format!("`models` names {}, which is no dbt project: it has no dbt_project.yml", folder.display()),
+        hint: Some("write the project's folder, relative to this file, or take the key out".to_owned()),
+    };
+    // Before the load: finding out afterwards would leave tables without their models.
+    std::fs::metadata(folder.join("dbt_project.yml")).map_err(missing)?;
+    std::path::absolute(&folder).map_err(|error| Error::file(&folder, "located", error))
 }
 
 fn sort_keys(texts: &[String]) -> Result<Vec<SortKey>, Error> {
@@ -413,7 +411,7 @@ models = "dbt_project"
         );
         check(
             |a| a.pipeline = Some("modelled".to_owned()),
-            "LH0102: `models` in pipeline modelled: running dbt models is planned, and this version does not have it; take the key out; run dbt on the tables yourself",
+            "LH0102: `models` names /project/dbt_project, which is no dbt project: it has no dbt_project.yml; write the project's folder, relative to this file, or take the key out",
         );
         check(
             |a| a.place.profile = Some("bigg".to_owned()),

@@ -90,7 +90,7 @@ fn pipeline() -> Value {
         },
         "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
         "maintenance": maintenance(),
-        "models": text("A dbt project to run after the load (planned)"),
+        "models": text("A dbt project, relative to this file: after a load the models that read its table are built"),
         "cleaner": {
             "type": "array",
             "description": "Row cleaners, in order",

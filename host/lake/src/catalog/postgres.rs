@@ -3,6 +3,7 @@
 //! Several hosts may commit at once: the compare-and-swap is an `UPDATE` that the database serialises. What an error of `COMMIT` means is
 //! read off its SQLSTATE; an error without one, or one of a connection that is going away, leaves the outcome open.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Executor, PgPool};
 use tokio::sync::OnceCell;
 
-use super::Outcome;
 use super::sql::{Engine, SqlCatalog, Swap};
 use super::statements::{ADD_TABLE, ADD_TYPE, LOCK_TABLE, NAMESPACES, TABLES};
+use super::{Outcome, Renamed};
 use crate::error::{Error, Result, postgres_code};
 use crate::fail_point::{self, FailPoints};
 use crate::store::Store;
@@ -280,6 +281,30 @@ impl Engine for Postgres {
 
     async fn drop_table(&self, catalog: &str, table: &TableName, location: &str) -> Result<bool> {
         on::drop_table(&self.pool, catalog, table, location).await.map_err(self.failed("write to"))
+    }
+
+    async fn namespace(&self, catalog: &str, namespace: &str) -> Result<BTreeMap<String, String>> {
+        self.seen(on::namespace(&self.pool, catalog, namespace).await)
+    }
+
+    async fn change_namespace(
+        &self,
+        catalog: &str,
+        namespace: &str,
+        set: &BTreeMap<String, String>,
+        removed: &[String],
+    ) -> Result<()> {
+        self.prepared().await?;
+        on::change_namespace(&self.pool, catalog, namespace, set, removed).await.map_err(self.failed("write to"))
+    }
+
+    async fn drop_namespace(&self, catalog: &str, namespace: &str) -> Result<bool> {
+        self.prepared().await?;
+        on::drop_namespace(&self.pool, catalog, namespace).await.map_err(self.failed("write to"))
+    }
+
+    async fn rename_table(&self, catalog: &str, table: &TableName, location: &str, to: &TableName) -> Result<Renamed> {
+        on::rename_table(&self.pool, catalog, table, location, to).await.map_err(self.failed("write to"))
     }
 
     /// A `COMMIT` on its way belongs to a transaction that has written the table's row and holds its lock: the same lock is asked for. Of a table

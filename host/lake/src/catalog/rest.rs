@@ -144,6 +144,7 @@ impl RestCatalog {
                 many_tables: listed && options.atomic_transactions,
                 refs: !nessie,
                 history: !nessie,
+                upkeep: false,
             },
             idempotent: config.idempotency.is_some(),
             http,

@@ -3,6 +3,7 @@
 //! A commit is a compare-and-swap on `metadata_location` inside one SQL transaction, for any number of tables. What differs between
 //! databases, connections and the ways in which a `COMMIT` can end, is an [`Engine`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use lakehost_pipeline::ports::TableName;
 
 use super::metadata_cache::{Cached, MetadataCache};
 use super::metadata_text::MetadataText;
-use super::{Abilities, Base, Catalog, CatalogEntry, Outcome, TableChange, TableState};
+use super::{Abilities, Base, Catalog, CatalogEntry, NamespaceEnd, Outcome, Renamed, TableChange, TableState};
 use crate::error::{Error, Result};
 use crate::fail_point::{self, FailPoints};
 use crate::properties::DELETE_AFTER_COMMIT;
@@ -50,6 +51,18 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// All moves in one transaction. An `Err` means that it was rolled back, for certain.
     async fn swap(&self, catalog: &str, swaps: &[Swap<'_>], fail_points: &FailPoints) -> Result<Outcome>;
     async fn drop_table(&self, catalog: &str, table: &TableName, location: &str) -> Result<bool>;
+    /// Properties of a namespace; none where it has no row of its own.
+    async fn namespace(&self, catalog: &str, namespace: &str) -> Result<BTreeMap<String, String>>;
+    async fn change_namespace(
+        &self,
+        catalog: &str,
+        namespace: &str,
+        set: &BTreeMap<String, String>,
+        removed: &[String],
+    ) -> Result<()>;
+    /// `false`: it is not there, or it holds something.
+    async fn drop_namespace(&self, catalog: &str, namespace: &str) -> Result<bool>;
+    async fn rename_table(&self, catalog: &str, table: &TableName, location: &str, to: &TableName) -> Result<Renamed>;
     /// Waits for the end of transactions that have moved or made this table.
     async fn settle(&self, _catalog: &str, _table: &TableName) -> Result<()> {
         Ok(())
@@ -128,20 +141,26 @@ impl<E: Engine> SqlCatalog<E> {
     }
 }
 
+fn check_length(swap: &Swap<'_>) -> Result<()> {
+    let new = &swap.new;
+    if new.chars().count() > LOCATION_LIMIT {
+        let detail = format!("has a metadata location of more than {LOCATION_LIMIT} characters: {new}");
+        return Err(Error::shape(swap.table, detail));
+    }
+    Ok(())
+}
+
 /// The moves of `changes`, in one order for everybody: two commits of the same tables then wait for each other instead of locking up.
 fn swaps(changes: &[TableChange]) -> Result<Vec<Swap<'_>>> {
     let mut swaps = Vec::with_capacity(changes.len());
     for change in changes {
-        let new = change.metadata_location();
-        if new.chars().count() > LOCATION_LIMIT {
-            let detail = format!("has a metadata location of more than {LOCATION_LIMIT} characters: {new}");
-            return Err(Error::shape(&change.table, detail));
-        }
         let old = match &change.base {
             Base::New(_) => None,
             Base::Existing(state) => Some(state.metadata_location.as_str()),
         };
-        swaps.push(Swap { table: &change.table, old, new });
+        let swap = Swap { table: &change.table, old, new: change.metadata_location() };
+        check_length(&swap)?;
+        swaps.push(swap);
     }
     swaps.sort_by(|left, right| left.table.cmp(right.table));
     Ok(swaps)
@@ -150,13 +169,6 @@ fn swaps(changes: &[TableChange]) -> Result<Vec<Swap<'_>>> {
 #[async_trait]
 impl<E: Engine> Catalog for SqlCatalog<E> {
     async fn load(&self, table: &TableName) -> Result<Option<TableState>> {
-        if table.namespace.contains('.') {
-            let namespace = &table.namespace;
-            return Err(Error::shape(
-                table,
-                format!("lies in the nested namespace {namespace}, which only others read"),
-            ));
-        }
         // A metadata file may be deleted between the two reads when others commit quickly: then the pointer has moved on.
         let mut last: Option<String> = None;
         loop {
@@ -253,5 +265,46 @@ impl<E: Engine> Catalog for SqlCatalog<E> {
 
     async fn drop_table(&self, state: &TableState) -> Result<bool> {
         self.engine.drop_table(&self.name, &state.name, &state.metadata_location).await
+    }
+
+    async fn namespace(&self, namespace: &str) -> Result<Option<BTreeMap<String, String>>> {
+        let properties = self.engine.namespace(&self.name, namespace).await?;
+        // Some are told of by their tables alone.
+        let known =
+            !properties.is_empty() || self.list_namespaces().await?.iter().any(|name| name.as_str() == namespace);
+        Ok(known.then_some(properties))
+    }
+
+    async fn change_namespace(
+        &self,
+        namespace: &str,
+        set: &BTreeMap<String, String>,
+        removed: &[String],
+    ) -> Result<()> {
+        self.check_writable()?;
+        self.engine.change_namespace(&self.name, namespace, set, removed).await
+    }
+
+    async fn drop_namespace(&self, namespace: &str) -> Result<NamespaceEnd> {
+        self.check_writable()?;
+        if self.engine.drop_namespace(&self.name, namespace).await? {
+            return Ok(NamespaceEnd::Dropped);
+        }
+        Ok(match self.namespace(namespace).await? {
+            Some(_) => NamespaceEnd::NotEmpty,
+            None => NamespaceEnd::Missing,
+        })
+    }
+
+    async fn register_table(&self, table: &TableName, metadata_location: &str) -> Result<Outcome> {
+        self.check_writable()?;
+        let swap = Swap { table, old: None, new: metadata_location.to_owned() };
+        check_length(&swap)?;
+        self.engine.swap(&self.name, &[swap], &self.fail_points).await
+    }
+
+    async fn rename_table(&self, state: &TableState, to: &TableName) -> Result<Renamed> {
+        self.check_writable()?;
+        self.engine.rename_table(&self.name, &state.name, &state.metadata_location, to).await
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Several processes of this machine may use the file at once: it is in WAL mode, and writers wait for each other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use async_trait::async_trait;
 use lakehost_pipeline::ports::TableName;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use super::Outcome;
 use super::sql::{Engine, SqlCatalog, Swap};
 use super::statements::{ADD_TYPE, NAMESPACES, TABLES};
+use super::{Outcome, Renamed};
 use crate::error::{
     Error, Result, SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_PERM, SQLITE_READONLY, sqlite_code,
 };
@@ -168,6 +169,28 @@ impl Engine for Sqlite {
 
     async fn drop_table(&self, catalog: &str, table: &TableName, location: &str) -> Result<bool> {
         on::drop_table(&self.pool, catalog, table, location).await.map_err(self.failed("write to"))
+    }
+
+    async fn namespace(&self, catalog: &str, namespace: &str) -> Result<BTreeMap<String, String>> {
+        on::namespace(&self.pool, catalog, namespace).await.map_err(self.failed("read"))
+    }
+
+    async fn change_namespace(
+        &self,
+        catalog: &str,
+        namespace: &str,
+        set: &BTreeMap<String, String>,
+        removed: &[String],
+    ) -> Result<()> {
+        on::change_namespace(&self.pool, catalog, namespace, set, removed).await.map_err(self.failed("write to"))
+    }
+
+    async fn drop_namespace(&self, catalog: &str, namespace: &str) -> Result<bool> {
+        on::drop_namespace(&self.pool, catalog, namespace).await.map_err(self.failed("write to"))
+    }
+
+    async fn rename_table(&self, catalog: &str, table: &TableName, location: &str, to: &TableName) -> Result<Renamed> {
+        on::rename_table(&self.pool, catalog, table, location, to).await.map_err(self.failed("write to"))
     }
 }
 

@@ -41,6 +41,30 @@ pub const LIST_NAMESPACES: &str = "SELECT namespace FROM iceberg_namespace_prope
 pub const ADD_NAMESPACE: &str = "INSERT INTO iceberg_namespace_properties \
      (catalog_name, namespace, property_key, property_value) VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING";
 
+/// Properties of a namespace.
+pub const NAMESPACE: &str = "SELECT property_key, property_value FROM iceberg_namespace_properties \
+     WHERE catalog_name = $1 AND namespace = $2";
+
+/// Sets a property of a namespace.
+pub const SET_PROPERTY: &str = "INSERT INTO iceberg_namespace_properties \
+     (catalog_name, namespace, property_key, property_value) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (catalog_name, namespace, property_key) DO UPDATE SET property_value = excluded.property_value";
+
+/// Removes a property of a namespace.
+pub const REMOVE_PROPERTY: &str = "DELETE FROM iceberg_namespace_properties \
+     WHERE catalog_name = $1 AND namespace = $2 AND property_key = $3";
+
+/// Forgets a namespace that holds neither tables nor namespaces.
+pub const DROP_NAMESPACE: &str = "DELETE FROM iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2 \
+     AND NOT EXISTS (SELECT 1 FROM iceberg_tables WHERE catalog_name = $1 \
+       AND (table_namespace = $2 OR substr(table_namespace, 1, length($2) + 1) = $2 || '.')) \
+     AND NOT EXISTS (SELECT 1 FROM iceberg_namespace_properties AS inner_one WHERE inner_one.catalog_name = $1 \
+       AND substr(inner_one.namespace, 1, length($2) + 1) = $2 || '.')";
+
+/// Gives a table that is at `$4` the name `$5`, `$6`.
+pub const RENAME_TABLE: &str = "UPDATE iceberg_tables SET table_namespace = $5, table_name = $6 \
+     WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4";
+
 /// Makes a table, unless it is there.
 pub const ADD_TABLE: &str = "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, \
      metadata_location, previous_metadata_location, iceberg_type) VALUES ($1, $2, $3, $4, NULL, 'TABLE') \
@@ -89,6 +113,59 @@ macro_rules! statements {
 
         pub async fn add_namespace(pool: &$pool, catalog: &str, namespace: &str) -> sqlx::Result<()> {
             sqlx::query(sql::ADD_NAMESPACE).bind(catalog).bind(namespace).execute(pool).await.map(|_| ())
+        }
+
+        pub async fn namespace(
+            pool: &$pool,
+            catalog: &str,
+            namespace: &str,
+        ) -> sqlx::Result<std::collections::BTreeMap<String, String>> {
+            let rows: Vec<(String, String)> =
+                sqlx::query_as(sql::NAMESPACE).bind(catalog).bind(namespace).fetch_all(pool).await?;
+            Ok(rows.into_iter().collect())
+        }
+
+        pub async fn change_namespace(
+            pool: &$pool,
+            catalog: &str,
+            namespace: &str,
+            set: &std::collections::BTreeMap<String, String>,
+            removed: &[String],
+        ) -> sqlx::Result<()> {
+            let mut transaction = pool.begin().await?;
+            let of = |statement: &'static str| sqlx::query(statement).bind(catalog).bind(namespace);
+            of(sql::ADD_NAMESPACE).execute(&mut *transaction).await?;
+            for key in removed {
+                of(sql::REMOVE_PROPERTY).bind(key).execute(&mut *transaction).await?;
+            }
+            for (key, value) in set {
+                of(sql::SET_PROPERTY).bind(key).bind(value).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await
+        }
+
+        /// `false`: it is not there, or it holds something.
+        pub async fn drop_namespace(pool: &$pool, catalog: &str, namespace: &str) -> sqlx::Result<bool> {
+            let done = sqlx::query(sql::DROP_NAMESPACE).bind(catalog).bind(namespace).execute(pool).await?;
+            Ok(done.rows_affected() > 0)
+        }
+
+        pub async fn rename_table(
+            pool: &$pool,
+            catalog: &str,
+            table: &TableName,
+            location: &str,
+            to: &TableName,
+        ) -> sqlx::Result<crate::catalog::Renamed> {
+            use crate::catalog::Renamed;
+            let rename = sqlx::query(sql::RENAME_TABLE).bind(catalog).bind(table.namespace.as_str());
+            let rename = rename.bind(table.name.as_str()).bind(location);
+            match rename.bind(to.namespace.as_str()).bind(to.name.as_str()).execute(pool).await {
+                Ok(done) if done.rows_affected() == 1 => Ok(Renamed::Done),
+                Ok(_) => Ok(Renamed::Changed),
+                Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(Renamed::Taken),
+                Err(error) => Err(error),
+            }
         }
 
         /// `false`: the table is not where the change started.

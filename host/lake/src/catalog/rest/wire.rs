@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use iceberg::spec::{FormatVersion, PartitionSpec, Schema, TableMetadata};
+use iceberg::spec::{PartitionSpec, Schema, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
 use lakehost_pipeline::ports::TableName;
 use serde::{Deserialize, Serialize};
@@ -135,9 +135,9 @@ pub struct Update {
 impl<'a> CommitTable<'a> {
     pub fn of(change: &'a TableChange) -> Self {
         let mut updates = change.updates.clone();
-        if matches!(change.base, Base::New(_)) {
+        if let Base::New(creation) = &change.base {
             // The builder of new metadata begins at its version and does not tell.
-            updates.insert(0, TableUpdate::UpgradeFormatVersion { format_version: FormatVersion::V2 });
+            updates.insert(0, TableUpdate::UpgradeFormatVersion { format_version: creation.format });
         }
         let last = |update: &TableUpdate| matches!(update, TableUpdate::AddSchema { .. });
         let updates = one_by_kind(updates)

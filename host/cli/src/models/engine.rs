@@ -1,0 +1,103 @@
+//! What dbt is given to reach the tables of a profile: a catalog that speaks Iceberg's REST protocol, and the keys of the bucket.
+
+use lakehost_endpoint::{Access, Endpoint, Options, serve};
+use lakehost_lake::S3Options;
+use lakehost_pipeline::{Fault, Secret};
+
+use crate::args::ModelEngine;
+use crate::config::resolve::Where;
+use crate::warehouse::Warehouse;
+
+/// An engine that can reach the tables as long as this lives.
+#[derive(Default)]
+pub struct Attached {
+    pub variables: Vec<(String, String)>,
+    pub secrets: Vec<(String, Secret)>,
+    endpoint: Option<Endpoint>,
+}
+
+impl Attached {
+    /// Nobody needs it any more.
+    pub fn end(self) {
+        if let Some(endpoint) = self.endpoint {
+            endpoint.stop();
+        }
+    }
+}
+
+/// Lets an engine reach the tables. DuckDB gets the warehouse's own catalog over a port of loopback with a token of this run, whatever kind of
+/// catalog it is; Trino has one of its own.
+pub fn attach(engine: ModelEngine, place: &Where, warehouse: &Warehouse) -> Result<Attached, Fault> {
+    let mut attached = Attached::default();
+    if engine == ModelEngine::Trino {
+        return Ok(attached);
+    }
+    let mut options = Options::default();
+    if place.is_remote() {
+        let s3 = place.s3_options()?;
+        bucket(&s3, &mut attached);
+        options.access = Access::bucket(&s3, false)?;
+    }
+    let endpoint = serve(&warehouse.lake, options)?;
+    attached.variables.push(("LAKEHOST_CATALOG_URI".to_owned(), endpoint.uri()));
+    attached.secrets.push(("LAKEHOST_CATALOG_TOKEN".to_owned(), endpoint.token().clone()));
+    attached.endpoint = Some(endpoint);
+    Ok(attached)
+}
+
+/// A bucket in the words of DuckDB: host and port without a scheme. Keys that the profile does not name are those of the environment.
+fn bucket(s3: &S3Options, attached: &mut Attached) {
+    let region =
+        s3.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).unwrap_or_else(|| "us-east-1".to_owned());
+    let endpoint = s3.endpoint.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+    let (scheme, host) = endpoint.split_once("://").unwrap_or(("https", endpoint.as_str()));
+    let tls = if scheme == "https" { "True" } else { "False" };
+    for (name, value) in [
+        ("LAKEHOST_S3_ENDPOINT", host.trim_end_matches('/')),
+        ("LAKEHOST_S3_REGION", region.as_str()),
+        ("LAKEHOST_S3_TLS", tls),
+    ] {
+        attached.variables.push((name.to_owned(), value.to_owned()));
+    }
+    let named = s3.access_key.is_some();
+    for (name, key, variable) in [
+        ("LAKEHOST_S3_ACCESS_KEY_ID", &s3.access_key, "AWS_ACCESS_KEY_ID"),
+        ("LAKEHOST_S3_SECRET_ACCESS_KEY", &s3.secret_key, "AWS_SECRET_ACCESS_KEY"),
+        ("LAKEHOST_S3_SESSION_TOKEN", &s3.session_token, "AWS_SESSION_TOKEN"),
+    ] {
+        let found = key.clone().or_else(|| std::env::var(variable).ok().filter(|_| !named).map(Secret::new));
+        if let Some(key) = found {
+            attached.secrets.push((name.to_owned(), key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_named_without_its_scheme() {
+        let s3 = S3Options {
+            endpoint: Some("http://127.0.0.1:9000/".to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            access_key: Some(Secret::new("id")),
+            secret_key: Some(Secret::new("hunter2")),
+            ..S3Options::default()
+        };
+        let mut attached = Attached::default();
+        bucket(&s3, &mut attached);
+        let variables: Vec<(&str, &str)> =
+            attached.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            variables,
+            [
+                ("LAKEHOST_S3_ENDPOINT", "127.0.0.1:9000"),
+                ("LAKEHOST_S3_REGION", "eu-west-1"),
+                ("LAKEHOST_S3_TLS", "False")
+            ]
+        );
+        let secrets: Vec<&str> = attached.secrets.iter().map(|(_, value)| value.expose()).collect();
+        assert_eq!(secrets, ["id", "hunter2"], "a session token of the environment is of other keys");
+    }
+}

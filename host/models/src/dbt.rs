@@ -1,0 +1,397 @@
+//! dbt over a project: an environment of its own, a child process, and what it leaves behind, read.
+//!
+//! Nothing is written into the project: statements, logs and results lie in a folder of the run, which is kept when something failed. Secrets reach
+//! dbt by its environment alone and are masked in whatever it says.
+
+mod environment;
+mod error;
+mod events;
+mod manifest;
+mod process;
+mod run_results;
+mod scratch;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+pub use error::Error;
+use lakehost_pipeline::models::{ModelsReport, ModelsRequest, ModelsStatus, NodeReport, Scope, first_moment};
+use lakehost_pipeline::ports::Models;
+use lakehost_pipeline::{Fault, Secret};
+use serde_json::json;
+
+use self::environment::Environment;
+use self::events::{Told, masked};
+use self::manifest::Manifest;
+use self::run_results::Ended;
+use self::scratch::Scratch;
+
+/// Tests whose rows are shown.
+const SHOWN_TESTS: usize = 10;
+/// Rows that are shown of each.
+const SHOWN_ROWS: u32 = 5;
+
+/// What a dbt run needs to know beside what it is to build.
+pub struct DbtOptions {
+    /// The folder with `dbt_project.yml`.
+    pub project: PathBuf,
+    /// Where environments and what runs leave behind are kept: the user's alone.
+    pub cache: PathBuf,
+    /// The target of the profile: `duckdb` or `trino`.
+    pub engine: String,
+    /// Variables of the child's environment.
+    pub variables: Vec<(String, String)>,
+    /// The same for what must not be seen.
+    pub secrets: Vec<(String, Secret)>,
+    /// Where the project's documentation goes, when it is wanted.
+    pub docs: Option<PathBuf>,
+    /// The command that does the same again, without `--select` and `--windows`.
+    pub again: String,
+    /// A load was committed before.
+    pub committed: bool,
+    pub stop: Arc<AtomicBool>,
+    /// Hears of what takes time.
+    pub say: Box<dyn FnMut(&str)>,
+}
+
+/// Models of a dbt project.
+pub struct Dbt {
+    options: DbtOptions,
+}
+
+/// What is built, in dbt's words.
+#[derive(Default)]
+struct Choice {
+    select: Vec<String>,
+    exclude: Vec<String>,
+    windows: Vec<String>,
+    note: Option<String>,
+}
+
+impl Dbt {
+    /// For one project. Nothing is looked at yet.
+    #[must_use]
+    pub fn new(options: DbtOptions) -> Self {
+        Self { options }
+    }
+
+    fn project(&self) -> String {
+        self.options.project.display().to_string()
+    }
+
+    /// dbt with everything that all its commands are given.
+    fn command(&self, environment: &Environment, task: &[&str], target: &Path, windows: &[String]) -> Command {
+        let mut command = environment::python_of(&environment.python);
+        // What the user's shell says to dbt is for runs by hand; `DBT_ENV_…` is the project's own.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("DBT_") && !text.starts_with("DBT_ENV_") {
+                command.env_remove(&name);
+            }
+        }
+        let moments: Vec<String> = windows.iter().map(|label| first_moment(label)).collect();
+        command
+            .args(["-m", "dbt.cli.main", "--log-format", "json", "--log-level", "info", "--no-use-colors"])
+            .args(["--no-send-anonymous-usage-stats", "--no-version-check", "--log-path"])
+            .arg(target.with_file_name("logs"))
+            .args(task)
+            .arg("--project-dir")
+            .arg(&self.options.project)
+            .arg("--target-path")
+            .arg(target)
+            .arg("--vars")
+            .arg(json!({ "windows": moments }).to_string());
+        if self.options.project.join("profiles.yml").exists() {
+            command.arg("--profiles-dir").arg(&self.options.project);
+        }
+        command
+            .current_dir(&self.options.project)
+            .env("DO_NOT_TRACK", "1")
+            .env("LAKEHOST_DBT_TARGET", &self.options.engine)
+            .env("LAKEHOST_DUCKDB_EXTENSIONS", &environment.extensions)
+            .envs(self.options.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.options.secrets.iter().map(|(name, value)| (name, value.expose())));
+        command
+    }
+
+    /// Runs one command of dbt. A stop is an error; everything else is for the caller to judge.
+    fn dbt(
+        &self,
+        command: Command,
+        what: &'static str,
+        ended: &mut dyn FnMut(&NodeReport, (u64, u64)),
+    ) -> Result<(process::Ended, Told), Error> {
+        let mut told = Told::default();
+        let outcome = process::run(command, &self.options.stop, &mut |line| {
+            if let Some((node, place)) = told.take(&masked(line, &self.options.secrets)) {
+                ended(&node, place);
+            }
+        });
+        let outcome = outcome.map_err(|source| Error::file(Path::new("dbt"), "started", source))?;
+        tracing::debug!(what, code = outcome.status.code(), stopped = outcome.stopped, "dbt ended");
+        Ok((outcome, told))
+    }
+
+    fn refused(&self, task: &'static str, outcome: &process::Ended, told: &Told) -> Error {
+        let cause = match told.errors.is_empty() {
+            false => told.errors.join("\n"),
+            true => masked(&outcome.complaint(), &self.options.secrets),
+        };
+        Error::Refused { project: self.project(), task, cause }
+    }
+
+    /// What the request means in this project. `None`: there is nothing to build, and why.
+    fn choice(
+        &self,
+        environment: &Environment,
+        target: &Path,
+        request: &ModelsRequest,
+    ) -> Result<Result<Choice, String>, Error> {
+        let (table, present) = match &request.scope {
+            Scope::Chosen { select, exclude } => {
+                let choice = Choice {
+                    select: select.clone(),
+                    exclude: exclude.clone(),
+                    windows: request.windows.clone(),
+                    note: None,
+                };
+                return Ok(Ok(choice));
+            }
+            Scope::Downstream { table, present } => (table, present),
+        };
+        let command = self.command(environment, &["parse"], target, &request.windows);
+        let (outcome, told) = self.dbt(command, "the project was read", &mut |_, _| {})?;
+        if outcome.stopped {
+            return Err(Error::Stopped { what: "the project was read" });
+        }
+        if !outcome.status.success() {
+            return Err(self.refused("read", &outcome, &told));
+        }
+        let found = Manifest::read(target)?.downstream(table, present);
+        if found.select.is_empty() {
+            let reason = if found.known { "no model reads" } else { "the project has no source for" };
+            return Ok(Err(format!("{reason} {table}")));
+        }
+        let mut choice = Choice { select: found.select, windows: request.windows.clone(), ..Choice::default() };
+        if !found.missing.is_empty() && !choice.windows.is_empty() {
+            choice.windows.clear();
+            choice.note = Some(format!("all windows, since there is no {} yet", listed(&found.missing)));
+        }
+        Ok(Ok(choice))
+    }
+
+    fn run(
+        &mut self,
+        request: &ModelsRequest,
+        scratch: &mut Scratch,
+        environment: &Environment,
+        ended: &mut dyn FnMut(&NodeReport, (u64, u64)),
+    ) -> Result<ModelsReport, Fault> {
+        let target = scratch.target();
+        let mut report = ModelsReport::new(self.project(), ModelsStatus::Built, request.windows.clone());
+        report.engine = Some(self.options.engine.clone());
+        let choice = match self.choice(environment, &target, request)? {
+            Ok(choice) => choice,
+            Err(reason) => {
+                report.status = ModelsStatus::Unchanged;
+                report.note = Some(reason);
+                return Ok(report);
+            }
+        };
+        (report.windows, report.note) = (choice.windows.clone(), choice.note.clone());
+        report.select.clone_from(&choice.select);
+
+        let mut command = self.command(environment, &["build"], &target, &choice.windows);
+        for (flag, words) in [("--select", &choice.select), ("--exclude", &choice.exclude)] {
+            if !words.is_empty() {
+                command.arg(flag).args(words);
+            }
+        }
+        if matches!(request.scope, Scope::Downstream { .. }) {
+            // A test that also reads what is not built here may find nothing there.
+            command.args(["--indirect-selection", "buildable"]);
+        }
+        if request.full_refresh {
+            command.arg("--full-refresh");
+        }
+        scratch.keep(true);
+        let (outcome, told) = self.dbt(command, "models were built", ended)?;
+        let stopped = outcome.stopped;
+        let results = match Manifest::read(&target) {
+            Ok(manifest) => run_results::read(&target, &manifest)?.map(|results| (manifest, results)),
+            Err(_) if stopped || !outcome.status.success() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some((manifest, mut results)) = results else {
+            return Err(match stopped {
+                true => Error::Stopped { what: "models were built" }.into(),
+                false => self.refused("run", &outcome, &told).into(),
+            });
+        };
+        if !told.nothing.is_empty() || (results.is_empty() && !choice.select.is_empty()) {
+            let words = if told.nothing.is_empty() { choice.select.join(" ") } else { told.nothing.join(" ") };
+            scratch.keep(false);
+            return Err(Error::Nothing { project: self.project(), choice: format!("`{words}`") }.into());
+        }
+        let failed = results.iter().filter(|(_, node)| node.failed()).count();
+        if failed == 0 && !outcome.status.success() && !stopped {
+            return Err(self.refused("run", &outcome, &told).into());
+        }
+        if !stopped {
+            self.samples(environment, &target, &choice.windows, &manifest, &mut results)?;
+        }
+        report.nodes = results.into_iter().map(|(_, node)| node).collect();
+        if stopped {
+            report.fail(Error::Stopped { what: "models were built" }.into());
+        } else if failed > 0 {
+            report.fail(self.failure(&report, &choice, request).into());
+        } else {
+            self.docs(environment, &choice.windows)?;
+            scratch.keep(false);
+        }
+        Ok(report)
+    }
+
+    /// The error of models that failed, with the command that runs just them again.
+    fn failure(&self, report: &ModelsReport, choice: &Choice, request: &ModelsRequest) -> Error {
+        let failed: Vec<&NodeReport> = report.nodes.iter().filter(|node| node.failed()).collect();
+        let mut again = self.options.again.clone();
+        for (flag, words) in [("--select", &choice.select), ("--exclude", &choice.exclude)] {
+            for word in words {
+                again.push_str(&format!(" {flag} {}", quoted(word)));
+            }
+        }
+        if !choice.windows.is_empty() {
+            again.push_str(&format!(" --windows {}", choice.windows.join(",")));
+        }
+        if request.full_refresh {
+            again.push_str(" --full-refresh");
+        }
+        Error::Failed {
+            project: self.project(),
+            failed: failed.len(),
+            total: report.nodes.len(),
+            names: failed.iter().map(|node| node.name.clone()).collect(),
+            again,
+            committed: self.options.committed,
+        }
+    }
+
+    /// Puts some of the rows that failed tests found beside them. That they cannot be had is no failure of its own.
+    fn samples(
+        &self,
+        environment: &Environment,
+        target: &Path,
+        windows: &[String],
+        manifest: &Manifest,
+        results: &mut [Ended],
+    ) -> Result<(), Error> {
+        let is_shown = |(_, node): &&Ended| node.kind == "test" && matches!(node.status.as_str(), "fail" | "warn");
+        let words: Vec<String> =
+            results.iter().filter(is_shown).take(SHOWN_TESTS).filter_map(|(id, _)| manifest.word(id)).collect();
+        if words.is_empty() {
+            return Ok(());
+        }
+        // Its results would take the place of those of the run.
+        let beside = target.with_file_name("shown");
+        let mut command = self.command(environment, &["show"], &beside, windows);
+        command.args(["--output", "json", "--limit", &SHOWN_ROWS.to_string(), "--select"]).args(&words);
+        let (outcome, mut told) = self.dbt(command, "rows of failed tests were read", &mut |_, _| {})?;
+        if !outcome.status.success() {
+            tracing::warn!(errors = ?told.errors, "the rows that failed tests found cannot be shown");
+        }
+        for (id, node) in results.iter_mut() {
+            node.sample = told.rows.remove(id).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn docs(&self, environment: &Environment, windows: &[String]) -> Result<(), Error> {
+        let Some(folder) = &self.options.docs else { return Ok(()) };
+        let folder = std::path::absolute(folder).map_err(|error| Error::file(folder, "located", error))?;
+        std::fs::create_dir_all(&folder).map_err(|error| Error::file(&folder, "made", error))?;
+        let command = self.command(environment, &["docs", "generate"], &folder, windows);
+        let (outcome, told) = self.dbt(command, "documentation was written", &mut |_, _| {})?;
+        match (outcome.stopped, outcome.status.success()) {
+            (true, _) => Err(Error::Stopped { what: "documentation was written" }),
+            (false, true) => Ok(()),
+            (false, false) => Err(self.refused("document", &outcome, &told)),
+        }
+    }
+}
+
+impl Models for Dbt {
+    fn build(
+        &mut self,
+        request: &ModelsRequest,
+        ended: &mut dyn FnMut(&NodeReport, (u64, u64)),
+    ) -> Result<ModelsReport, Fault> {
+        let since = Instant::now();
+        self.options.project = std::path::absolute(&self.options.project)
+            .map_err(|error| Error::file(&self.options.project, "located", error))?;
+        if !self.options.project.join("dbt_project.yml").is_file() {
+            return Err(Error::no_project(&self.options.project).into());
+        }
+        let environment = environment::ensure(&self.options.cache, &self.options.stop, &mut *self.options.say)?;
+        let mut scratch = Scratch::new(&self.options.cache)?;
+        let mut report = self.run(request, &mut scratch, &environment, ended)?;
+        report.seconds = since.elapsed().as_secs_f64();
+        Ok(report)
+    }
+}
+
+/// Some of many names.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:/+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_goes_through_a_shell_as_it_is() {
+        for (word, expected) in
+            [("source:raw.a+", "source:raw.a+"), ("*", "'*'"), ("it's", "'it'\\''s'"), ("", "''"), ("a b", "'a b'")]
+        {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_project_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dbt = Dbt::new(DbtOptions {
+            project: folder.path().to_owned(),
+            cache: folder.path().join("cache"),
+            engine: "duckdb".to_owned(),
+            variables: Vec::new(),
+            secrets: Vec::new(),
+            docs: None,
+            again: "lakehost models".to_owned(),
+            committed: false,
+            stop: Arc::default(),
+            say: Box::new(|_| {}),
+        });
+        let fault = dbt.build(&ModelsRequest::default(), &mut |_, _| {}).unwrap_err();
+        assert_eq!(fault.code().0, "LH0702");
+        assert!(!folder.path().join("cache").exists(), "nothing is set up for nothing");
+    }
+}

@@ -1,0 +1,114 @@
+//! What goes wrong around dbt.
+
+use std::path::{Path, PathBuf};
+
+use lakehost_pipeline::{Code, Diagnostic, codes};
+
+/// Findings of a dbt run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither a Python that dbt runs on nor `uv`.
+    #[error("there is no Python that dbt runs on")]
+    NoPython { found: String },
+    /// A step of the set-up.
+    #[error("dbt cannot be set up in {folder}: {step}")]
+    Setup { folder: String, step: &'static str, cause: String, hint: &'static str },
+    /// A folder that somebody else may write to.
+    #[error("the folder {folder} is not this user's alone, and programs in it would be run")]
+    Shared { folder: String },
+    /// A file or folder of our own.
+    #[error("{path} cannot be {action}")]
+    File { path: String, action: &'static str, source: std::io::Error },
+    /// No dbt project where one was named.
+    #[error("{folder} is no dbt project: it has no dbt_project.yml")]
+    NoProject { folder: String },
+    /// dbt ended before it ran anything.
+    #[error("dbt cannot {task} the project {project}")]
+    Refused { project: String, task: &'static str, cause: String },
+    /// Nothing of that name.
+    #[error("no model of {project} is chosen by {choice}")]
+    Nothing { project: String, choice: String },
+    /// dbt's own files are not what they should be.
+    #[error("dbt left no readable {file}")]
+    Artifact { file: &'static str, cause: String },
+    /// Ctrl-C.
+    #[error("stopped while {what}")]
+    Stopped { what: &'static str },
+    /// Models or tests that failed. `again`: the command that runs them again.
+    #[error("{failed} of {total} {} of {project} failed", if *.total == 1 { "model or test" } else { "models and tests" })]
+    Failed { project: String, failed: usize, total: usize, names: Vec<String>, again: String, committed: bool },
+}
+
+impl Error {
+    pub(crate) fn file(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::File { path: path.display().to_string(), action, source }
+    }
+
+    pub(crate) fn artifact(file: &'static str, cause: impl std::fmt::Display) -> Self {
+        Self::Artifact { file, cause: cause.to_string() }
+    }
+
+    pub(crate) fn setup(folder: &Path, step: &'static str, cause: impl Into<String>, hint: &'static str) -> Self {
+        Self::Setup { folder: folder.display().to_string(), step, cause: cause.into(), hint }
+    }
+
+    /// Where a project should be.
+    pub(crate) fn no_project(folder: &Path) -> Self {
+        let folder: PathBuf = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        Self::NoProject { folder: folder.display().to_string() }
+    }
+}
+
+impl Diagnostic for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoPython { .. } | Self::Setup { .. } | Self::Shared { .. } => codes::MODELS_ENVIRONMENT,
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => codes::MACHINE_DISK,
+            Self::File { .. } => codes::MODELS_ENVIRONMENT,
+            Self::NoProject { .. } | Self::Refused { .. } | Self::Nothing { .. } | Self::Artifact { .. } => {
+                codes::MODELS_PROJECT
+            }
+            Self::Stopped { .. } => codes::INTERRUPTED,
+            Self::Failed { .. } => codes::MODELS_FAILED,
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::NoPython { found } => Some(found.clone()),
+            Self::Setup { cause, .. } | Self::Refused { cause, .. } | Self::Artifact { cause, .. } => {
+                Some(cause.clone()).filter(|cause| !cause.is_empty())
+            }
+            Self::File { source, .. } => Some(source.to_string()),
+            Self::Failed { names, committed, .. } => {
+                let shown = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+                let more = names.len().saturating_sub(10);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let committed = if *committed { "; the loaded data is committed" } else { "" };
+                Some(format!("{shown}{more}{committed}"))
+            }
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoPython { .. } => Some(
+                "install Python 3.11, 3.12 or 3.13 (on Debian: apt-get install python3 python3-venv), or uv, and have it in PATH"
+                    .to_owned(),
+            ),
+            Self::Setup { hint, .. } => Some((*hint).to_owned()),
+            Self::Shared { folder } => {
+                Some(format!("`chmod go-w {folder}`, or name another cache folder with XDG_CACHE_HOME"))
+            }
+            Self::NoProject { .. } => {
+                Some("name its folder with --project-dir DIR, or with `models = \"DIR\"` in the pipeline".to_owned())
+            }
+            Self::Nothing { .. } => Some("`--select` and `--exclude` take dbt's own words: stg_yellow_trips+, path:models/marts".to_owned()),
+            Self::Failed { again, .. } => {
+                Some(format!("the report names file, statement and rows of each; when it is mended: `{again}`"))
+            }
+            Self::Refused { .. } | Self::Artifact { .. } | Self::File { .. } | Self::Stopped { .. } => None,
+        }
+    }
+}

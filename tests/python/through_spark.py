@@ -1,0 +1,56 @@
+"""Everything that Spark does to tables behind an Iceberg REST catalog; what it saw, as JSON.
+
+usage: through_spark.py tour URI TOKEN [NAMESPACE.TABLE]
+
+Needs pyspark, Java 17 and LAKEHOST_SPARK_ICEBERG, the path of Iceberg's runtime for that Spark. With a table, its rows are counted too.
+"""
+
+import json
+import os
+import sys
+
+from pyspark.sql import SparkSession
+
+
+def session(uri, token):
+    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.jars", os.environ["LAKEHOST_SPARK_ICEBERG"])
+    builder = builder.config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
+    for name, value in (("", "org.apache.iceberg.spark.SparkCatalog"), (".type", "rest"), (".uri", uri), (".token", token)):
+        builder = builder.config("spark.sql.catalog.lake" + name, value)
+    return builder.getOrCreate()
+
+
+def main():
+    _, uri, token, *tables = sys.argv[1:]
+    spark = session(uri, token)
+    seen = {}
+
+    def ask(sql):
+        return [[str(value) if value is not None else None for value in row] for row in spark.sql(sql).collect()]
+
+    ask("CREATE NAMESPACE lake.spark")
+    ask("CREATE TABLE lake.spark.t (id BIGINT, name STRING, day DATE) USING iceberg PARTITIONED BY (months(day))")
+    ask("INSERT INTO lake.spark.t VALUES (1, 'a', DATE '2024-01-01'), (2, 'b', NULL)")
+    ask("UPDATE lake.spark.t SET name = 'x' WHERE id = 2")
+    ask("DELETE FROM lake.spark.t WHERE id = 1")
+    ask(
+        "MERGE INTO lake.spark.t USING (SELECT 2L AS id, 'bb' AS name UNION ALL SELECT 3L, 'c') s ON t.id = s.id "
+        "WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)"
+    )
+    seen["rows"] = ask("SELECT id, name FROM lake.spark.t ORDER BY id")
+    ask("ALTER TABLE lake.spark.t ADD COLUMN extra DOUBLE")
+    ask("CREATE TABLE lake.spark.c USING iceberg AS SELECT id * 2 AS twice FROM lake.spark.t")
+    ask("CREATE OR REPLACE TABLE lake.spark.c USING iceberg AS SELECT id * 3 AS thrice FROM lake.spark.t")
+    seen["replaced"] = ask("SELECT thrice FROM lake.spark.c ORDER BY 1")
+    ask("CALL lake.system.rewrite_data_files(table => 'spark.t', options => map('rewrite-all', 'true'))")
+    seen["snapshots"] = ask("SELECT count(*) FROM lake.spark.t.snapshots")
+    seen["tables"] = sorted(row[1] for row in ask("SHOW TABLES IN lake.spark"))
+    ask("DROP TABLE lake.spark.c PURGE")
+    seen["rows_after"] = ask("SELECT count(*) FROM lake.spark.t")
+    seen["other"] = [ask(f"SELECT count(*) FROM lake.{table}")[0][0] for table in tables]
+    spark.stop()
+    json.dump(seen, sys.stdout)
+
+
+main()
