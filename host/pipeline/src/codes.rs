@@ -55,6 +55,10 @@ codes! {
     CATALOG_ACCESS = "LH0606", "the catalog refuses access";
     CATALOG_UNABLE = "LH0607", "the catalog cannot do what was asked";
     COMMIT_UNKNOWN = "LH0651", "it is not known whether the commit landed";
+    TRINO_STATEMENT = "LH0721", "Trino ends a statement with an error";
+    TRINO_UNAVAILABLE = "LH0722", "Trino cannot be reached";
+    TRINO_ACCESS = "LH0723", "Trino refuses access";
+    TRINO_UNKNOWN = "LH0724", "it is not known whether Trino carried out a statement";
     TRUST_GRANT = "LH0801", "a plugin asks for something that was not granted";
     TRUST_UNKNOWN_PLUGIN = "LH0802", "an unknown plugin asks for grants and nobody approved them";
     BUG = "LH0901", "a bug in lakehost";
