@@ -197,6 +197,9 @@ pub struct QueryArguments {
     /// How rows are printed
     #[arg(long, value_enum, default_value_t)]
     pub format: RowFormat,
+    /// Who answers: this process, or the Trino of the profile
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Engine,
     /// Write the rows to a file instead
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -208,6 +211,16 @@ pub struct QueryArguments {
     pub memory: Option<String>,
     #[command(flatten)]
     pub place: Place,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// This process
+    #[default]
+    Embedded,
+    /// The server of [profile.NAME.trino]
+    Trino,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -335,6 +348,9 @@ pub struct SnapshotsArguments {
     /// The newest so many, 0 for all
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub limit: usize,
+    /// Who answers: this process, or the Trino of the profile
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Engine,
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
     #[command(flatten)]

@@ -37,6 +37,7 @@ mod screen;
 mod signals;
 mod table;
 mod time;
+mod trino;
 mod upkeep;
 mod warehouse;
 
@@ -47,7 +48,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use lakehost_pipeline::Fault;
 
-use crate::args::{Arguments, Command, ErrorFormat, RejectsCommand};
+use crate::args::{Arguments, Command, Engine, ErrorFormat, RejectsCommand};
 use crate::error::Error;
 use crate::render::Colour;
 
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(not_understood(&error, &typed)),
     };
     logs::start();
-    if !matches!(arguments.command, Command::Run(_) | Command::Rejects(RejectsCommand::Replay(_))) {
+    if !outlives_its_reader(&arguments.command) {
         signals::default_broken_pipe();
     }
     let code = commands::dispatch(&arguments.command).unwrap_or_else(|fault| {
@@ -69,6 +70,16 @@ fn main() -> ExitCode {
         exit_code::of_fault(&fault)
     });
     ExitCode::from(code)
+}
+
+/// Whether something is left to do when nobody reads stdout any more.
+fn outlives_its_reader(command: &Command) -> bool {
+    match command {
+        Command::Run(_) | Command::Rejects(RejectsCommand::Replay(_)) => true,
+        // The query is ended on the server.
+        Command::Query(arguments) => arguments.engine == Engine::Trino,
+        _ => false,
+    }
 }
 
 /// A fault on stderr, for people.

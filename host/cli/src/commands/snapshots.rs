@@ -4,18 +4,26 @@ use lakehost_lake::SnapshotInfo;
 use lakehost_pipeline::Fault;
 use serde_json::{Value, json};
 
-use crate::args::{ReportFormat, SnapshotsArguments};
+use super::trino_tables::History;
+use crate::args::{Engine, ReportFormat, SnapshotsArguments};
 use crate::config::resolve;
 use crate::exit_code;
 use crate::table::{Align, TextTable, grouped};
 use crate::time::utc;
+use crate::trino::Connection;
 use crate::warehouse::Warehouse;
 
 /// Prints the snapshots, newest first.
 pub fn run(arguments: &SnapshotsArguments) -> Result<u8, Fault> {
     let table = resolve::table_name(&arguments.table)?;
-    let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
-    let mut snapshots = warehouse.lake.snapshots(&table).map_err(|error| warehouse.fault(error))?;
+    let place = resolve::place(&arguments.place, None)?;
+    let mut snapshots = match arguments.engine {
+        Engine::Embedded => {
+            let warehouse = Warehouse::open_existing(&place)?;
+            warehouse.lake.snapshots(&table).map_err(|error| warehouse.fault(error))?
+        }
+        Engine::Trino => History::read(&Connection::open(&place)?, &table)?.snapshots,
+    };
     snapshots.reverse();
     snapshots.truncate(if arguments.limit == 0 { usize::MAX } else { arguments.limit });
     match arguments.format {

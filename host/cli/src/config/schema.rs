@@ -229,6 +229,10 @@ mod tests {
                 "[profile.a.catalog]\nuri = \"x\"",
                 "/properties/profile/additionalProperties/properties/catalog/anyOf/1/properties",
             ),
+            (
+                "[profile.a.trino]\nuri = \"x\"\ncatalog = \"y\"",
+                "/properties/profile/additionalProperties/properties/trino/properties",
+            ),
             ("[profile.a.s3]", "/properties/profile/additionalProperties/properties/s3/properties"),
             ("[pipeline.a]\nplugin = \"x\"", "/properties/pipeline/additionalProperties/properties"),
             (

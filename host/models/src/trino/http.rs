@@ -1,6 +1,5 @@
 //! Requests and their answers: which may be made again, and what else can have happened.
 
-use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -108,6 +107,11 @@ impl Trino {
     #[must_use]
     pub fn shown(&self) -> &str {
         &self.inner.shown
+    }
+
+    /// Whether the command was interrupted.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.inner.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
     /// The same client for a question that an interrupted command still has.
@@ -319,7 +323,7 @@ impl Trino {
 /// An error and what is behind it.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
-    let mut next = error.source();
+    let mut next = std::error::Error::source(error);
     while let Some(error) = next {
         text.push_str(&format!(": {error}"));
         next = error.source();

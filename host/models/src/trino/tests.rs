@@ -289,6 +289,29 @@ fn an_interrupted_query_is_ended_on_the_server() {
 }
 
 #[test]
+fn an_interrupted_write_is_looked_up() {
+    for (state, code) in [("FAILED", Some("LH1099")), ("FINISHED", None), ("RUNNING", Some("LH0724"))] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let raised = Arc::clone(&stop);
+        let service = losing(
+            move |request| {
+                (request.method == "GET").then(|| {
+                    raised.store(true, Ordering::Relaxed);
+                    Answer { after: Duration::from_secs(30), ..Answer::status(503) }
+                })
+            },
+            json!([["q1", state, null]]),
+        );
+        let trino = client(&service, |options| {
+            options.stop = Some(stop);
+            options.timeout = Duration::from_secs(60);
+        });
+        assert_eq!(write(&trino).err().map(|error| error.code().0), code, "{state}");
+        assert!(methods(&service).contains(&"DELETE /next".to_owned()));
+    }
+}
+
+#[test]
 fn a_query_can_be_left_early() {
     let service = three_pages(|_, _| None);
     let trino = client(&service, |_| ());

@@ -8,7 +8,7 @@ use arrow_array::types::{
     Time64NanosecondType, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use arrow_array::{
-    Array as _, ArrayRef, ArrowPrimitiveType, BooleanArray, Decimal128Array, ListArray, MapArray, PrimitiveArray, StringArray,
+    ArrayRef, BinaryArray, ArrowPrimitiveType, BooleanArray, Decimal128Array, ListArray, MapArray, PrimitiveArray, StringArray,
     StructArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
@@ -97,12 +97,12 @@ fn texts(values: &[&Value]) -> StringArray {
 }
 
 fn binary(values: &[&Value]) -> Result<ArrayRef, String> {
-    let encoded = texts(values);
+    let encoded = BinaryArray::from(texts(values));
     match b64_decode(&BASE64_STANDARD, &encoded) {
         Ok(decoded) => Ok(Arc::new(decoded)),
         Err(_) => {
             // Each is looked at again for the one to name.
-            let wrong = values.iter().find(|value| b64_decode(&BASE64_STANDARD, &texts(&[value])).is_err());
+            let wrong = values.iter().find(|value| b64_decode(&BASE64_STANDARD, &BinaryArray::from(texts(&[value]))).is_err());
             Err(wrong.map(ToString::to_string).unwrap_or_default())
         }
     }
@@ -130,11 +130,11 @@ fn map(value: &Kind, values: &[&Value]) -> Result<ArrayRef, String> {
     Ok(Arc::new(array.map_err(|error| error.to_string())?))
 }
 
-fn row(parts: &[(String, Kind)], values: &[&Value]) -> Result<ArrayRef, String> {
+fn row<'a>(parts: &[(String, Kind)], values: &[&'a Value]) -> Result<ArrayRef, String> {
     let rows = each(values, Value::as_array)?;
     let part = |(index, (_, kind)): (usize, &(String, Kind))| {
-        let of_row = |row: &Option<&Vec<Value>>| row.and_then(|row| row.get(index));
-        let values: Vec<&Value> = rows.iter().map(|row| of_row(row).unwrap_or(&Value::Null)).collect();
+        let of_row = |row: &Option<&'a Vec<Value>>| row.and_then(|row| row.get(index)).unwrap_or(&Value::Null);
+        let values: Vec<&Value> = rows.iter().map(of_row).collect();
         array(kind, &values)
     };
     let arrays = parts.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;

@@ -49,6 +49,9 @@ impl Trino {
         };
         match self.fate(&mark).await {
             Fate::Finished { query_id } => Ok(Written { query_id, found_later: true, ..Written::default() }),
+            Fate::Failed { query_id, .. } if self.is_stopped() => {
+                Err(Error::Interrupted { query_id: Some(query_id), cancelled: true })
+            }
             Fate::Failed { query_id, error } => Err(Error::Statement {
                 query_id,
                 name: error,
