@@ -139,6 +139,9 @@ pub struct RunArguments {
     /// Add the columns ingested_at and source_file
     #[arg(long, help_heading = "Table")]
     pub metadata_columns: bool,
+    /// Store the source files themselves too, in raw_data/ of the warehouse, before their rows are committed
+    #[arg(long, help_heading = "Table")]
+    pub raw_landing: bool,
     /// Count rejected rows without keeping them in TABLE__rejected
     #[arg(long, help_heading = "Table")]
     pub no_quarantine: bool,

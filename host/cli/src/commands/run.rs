@@ -366,6 +366,7 @@ fn plan(
         partition: request.partition.clone(),
         verify: request.verify,
         metadata_columns: request.metadata_columns,
+        raw_landing: request.raw_landing,
         allow_empty: arguments.allow_empty,
         only_missing: arguments.only_missing,
         keep_going: arguments.keep_going,

@@ -20,16 +20,22 @@ pub struct History {
     pub snapshots: Vec<SnapshotInfo>,
     /// Heads of branches, `main` among them.
     branches: Vec<i64>,
+    /// By Trino's clock; 0 of a table without snapshots.
+    now_ms: i64,
 }
 
 impl History {
     /// Reads `t$snapshots` and `t$refs`.
     pub fn read(trino: &Connection, name: &TableName) -> Result<Self, Fault> {
-        let refs = format!("SELECT name, type, snapshot_id FROM {}", trino.table(name, "$refs"));
-        let (mut main, mut branches) = (None, Vec::new());
+        let refs = format!(
+            "SELECT name, type, snapshot_id, CAST(floor(to_unixtime(current_timestamp) * 1e3) AS bigint) FROM {}",
+            trino.table(name, "$refs")
+        );
+        let (mut main, mut branches, mut now_ms) = (None, Vec::new(), 0);
         for batch in trino.query(&Statement::new(&refs))? {
             let batch = batch?;
             let (names, kinds, ids) = (text(&batch, 0), text(&batch, 1), long(&batch, 2));
+            now_ms = long(&batch, 3).into_iter().flatten().next().unwrap_or(now_ms);
             for ((name, kind), id) in names.iter().zip(&kinds).zip(ids) {
                 let (Some(name), Some(kind), Some(id)) = (name, kind, id) else { continue };
                 if kind.eq_ignore_ascii_case("BRANCH") {
@@ -51,14 +57,14 @@ impl History {
         for snapshot in &mut snapshots {
             snapshot.on_main = on_main.contains(&snapshot.snapshot_id);
         }
-        Ok(Self { snapshots, branches })
+        Ok(Self { snapshots, branches, now_ms })
     }
 
-    /// When the oldest was made of the newest `keep` snapshots of each branch.
-    pub fn oldest_kept_ms(&self, keep: usize) -> Option<i64> {
+    /// How old the oldest is of the newest `keep` snapshots of each branch, by Trino's clock, which expires by it.
+    pub fn kept_age_ms(&self, keep: usize) -> Option<i64> {
         let times: HashMap<i64, i64> = self.snapshots.iter().map(|one| (one.snapshot_id, one.timestamp_ms)).collect();
         let kept = self.branches.iter().flat_map(|head| line(&self.snapshots, *head).take(keep));
-        kept.filter_map(|id| times.get(&id).copied()).min()
+        kept.filter_map(|id| times.get(&id).copied()).min().map(|oldest| self.now_ms.saturating_sub(oldest))
     }
 }
 

@@ -17,12 +17,12 @@ use crate::config::trino::MaintainedBy;
 use crate::error::Error;
 use crate::table::grouped;
 use crate::trino::Connection;
-use crate::{exit_code, memory, progress};
+use crate::{exit_code, memory};
 
 /// A file of at least this share of the wanted size is left alone, as by lakehost's own compaction.
 const LARGE_ENOUGH: (u64, u64) = (3, 4);
 /// A snapshot that is kept stays kept while the statement is on its way.
-const MARGIN_MS: i64 = 60_000;
+const MARGIN_MS: i64 = 5_000;
 
 /// Whether the tables of a place are Trino's to keep.
 pub fn is_maintainer(place: &Where) -> bool {
@@ -61,8 +61,8 @@ pub fn expire(arguments: &ExpireArguments, name: &TableName, place: &Where) -> R
     let trino = Connection::open(place)?;
     let asked_ms = age_ms(&arguments.older_than)?;
     let kept_ms = History::read(&trino, name)?
-        .oldest_kept_ms(arguments.keep.max(1))
-        .map_or(0, |oldest| progress::now_ms().saturating_sub(oldest).saturating_add(MARGIN_MS));
+        .kept_age_ms(arguments.keep.max(1))
+        .map_or(0, |age| age.saturating_add(MARGIN_MS));
     let seconds = asked_ms.max(kept_ms) / 1_000;
     let sql =
         format!("ALTER TABLE {} EXECUTE expire_snapshots(retention_threshold => '{seconds}s')", trino.table(name, ""));

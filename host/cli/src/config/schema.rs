@@ -88,6 +88,7 @@ fn pipeline() -> Value {
             "type": "boolean",
             "description": "Keep rejected rows in <table>__rejected; true when missing",
         },
+        "raw_landing": { "type": "boolean", "description": "Store the source files themselves, in raw_data/ of the warehouse" },
         "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
         "maintenance": maintenance(),
         "models": text("A dbt project to run after the load (planned)"),

@@ -24,6 +24,7 @@ const KEYS: &[Key] = &[
     Key { name: "columns", holds: "a section for each column", example: "columns.fee.schema = \"discard_value\"" },
     Key { name: "rename", holds: "a table of names", example: "rename = { airport_fee = \"Airport_fee\" }" },
     Key { name: "metadata_columns", holds: "true or false", example: "metadata_columns = true" },
+    Key { name: "raw_landing", holds: "true or false", example: "raw_landing = true" },
     Key { name: "maintenance", holds: "a word or limits", example: "maintenance = \"auto\"" },
     Key { name: "models", holds: "text", example: "models = \"dbt_project\"" },
     Key { name: "cleaner", holds: "a list of sections", example: "[[pipeline.NAME.cleaner]]" },
