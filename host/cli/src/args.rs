@@ -1,6 +1,7 @@
 //! The command line as it is typed: verbs, flags and their help. What they mean together is decided in `config/resolve.rs`.
 
 mod change;
+mod history;
 mod rejects;
 mod rows;
 mod upkeep;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use history::*;
 pub use rejects::*;
 pub use rows::*;
 pub use upkeep::*;
@@ -216,16 +218,6 @@ pub struct QueryArguments {
     pub place: Place,
 }
 
-/// Who answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// This process
-    #[default]
-    Embedded,
-    /// The server of [profile.NAME.trino]
-    Trino,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RowFormat {
     #[default]
@@ -338,22 +330,6 @@ pub struct ResolveArguments {
     /// One run; all without it
     #[arg(value_name = "RUN-ID")]
     pub run_id: Option<String>,
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ReportFormat,
-    #[command(flatten)]
-    pub place: Place,
-}
-
-#[derive(Debug, Args)]
-pub struct SnapshotsArguments {
-    #[arg(value_name = "TABLE")]
-    pub table: String,
-    /// The newest so many, 0 for all
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    pub limit: usize,
-    /// Who answers: this process, or the Trino of the profile
-    #[arg(long, value_enum, default_value_t)]
-    pub engine: Engine,
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
     #[command(flatten)]

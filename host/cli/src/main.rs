@@ -21,6 +21,7 @@ mod embedded;
 mod error;
 mod exit_code;
 mod failures;
+mod html;
 mod logs;
 mod memory;
 #[cfg(feature = "native-cleaner")]

@@ -108,7 +108,9 @@ fn show(progress: &Progress) {
     }
     let line = screen::line().unwrap_or_else(|| {
         let line = ProgressBar::new_spinner();
-        line.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        line.set_style(
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         screen::set_line(Some(line.clone()));
         line
     });
@@ -120,7 +122,11 @@ fn line_of(progress: &Progress, columns: usize) -> String {
     let percent = progress.percent.map(|percent| format!(" {percent:.0} %")).unwrap_or_default();
     let state = progress.state.to_lowercase();
     let seconds = progress.elapsed_ms / 1_000;
-    let text = format!("Trino: {state}{percent}, {} rows read, {seconds} s, query {}", grouped(progress.rows), progress.query_id);
+    let text = format!(
+        "Trino: {state}{percent}, {} rows read, {seconds} s, query {}",
+        grouped(progress.rows),
+        progress.query_id
+    );
     crate::render::line(&text).chars().take(columns.saturating_sub(3)).collect()
 }
 

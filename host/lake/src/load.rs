@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{Schema, SchemaRef};
 use lakehost_columnar::{BatchSource, ByteSource, PartitionField, SinkFactory};
-use lakehost_pipeline::{Fault, Window};
 use lakehost_pipeline::ports::{
     CommitRequest, Committed, Load, Merged, RejectWriter, SourceObject, Staged, TableName, Target, WriteMode,
 };
+use lakehost_pipeline::{Fault, Window};
 
 use crate::commit::{Action, Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
 use crate::core::Core;

@@ -119,7 +119,8 @@ fn write(store: &dyn Store, location: &str, object: &SourceObject, bytes: &dyn B
     copied.map_err(write)?;
     let stored = stored_hash(store, location, object.length)?;
     if stored != object.sha256 {
-        let source = io::Error::other(format!("what is read back has the sha256 {stored}, and {} was written", object.sha256));
+        let source =
+            io::Error::other(format!("what is read back has the sha256 {stored}, and {} was written", object.sha256));
         return Err(Error::Store { action: "keep a source file at", location: location.to_owned(), source });
     }
     Ok(())

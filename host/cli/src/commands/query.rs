@@ -43,7 +43,10 @@ fn by_trino(arguments: &QueryArguments, place: &Where, as_of: Option<&AsOf>) -> 
     if !is_read(&arguments.sql) {
         return Err(Error::Usage {
             message: "`query` only reads, and this statement may change something".to_owned(),
-            hint: Some("begin it with SELECT, WITH, VALUES, SHOW, DESCRIBE or EXPLAIN; others are for Trino's own client".to_owned()),
+            hint: Some(
+                "begin it with SELECT, WITH, VALUES, SHOW, DESCRIBE or EXPLAIN; others are for Trino's own client"
+                    .to_owned(),
+            ),
         }
         .into());
     }

@@ -8,6 +8,7 @@ use lakehost_wasm::{Grants, Plugin, WasmSource};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::trino_upkeep;
 use crate::approve::Terminal;
 use crate::args::{ReportFormat, RunArguments};
 use crate::checker::LakeChecker;
@@ -197,6 +198,9 @@ pub fn load_request(
     })?;
     report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
     let upkeep = match (&request.maintenance, &warehouse) {
+        (Some(_), _) if !plan.dry_run && trino_upkeep::is_maintainer(&request.place) => {
+            Some(Upkeep::left_to_trino(&report))
+        }
         (Some(thresholds), Some(warehouse)) if !plan.dry_run => {
             Some(upkeep::after(&report, &warehouse.lake, thresholds, request.place.memory_bytes, &signals::stop_flag()))
         }

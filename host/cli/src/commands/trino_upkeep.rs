@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::maintenance::age_ms;
 use super::trino_tables::History;
 use crate::args::{CompactArguments, ExpireArguments, OrphansArguments, ReportFormat};
-use crate::config::resolve::{self, Where};
+use crate::config::resolve::Where;
 use crate::config::trino::MaintainedBy;
 use crate::error::Error;
 use crate::table::grouped;
@@ -60,9 +60,8 @@ pub fn compact(arguments: &CompactArguments, name: &TableName, place: &Where) ->
 pub fn expire(arguments: &ExpireArguments, name: &TableName, place: &Where) -> Result<u8, Fault> {
     let trino = Connection::open(place)?;
     let asked_ms = age_ms(&arguments.older_than)?;
-    let kept_ms = History::read(&trino, name)?
-        .kept_age_ms(arguments.keep.max(1))
-        .map_or(0, |age| age.saturating_add(MARGIN_MS));
+    let kept_ms =
+        History::read(&trino, name)?.kept_age_ms(arguments.keep.max(1)).map_or(0, |age| age.saturating_add(MARGIN_MS));
     let seconds = asked_ms.max(kept_ms) / 1_000;
     let sql =
         format!("ALTER TABLE {} EXECUTE expire_snapshots(retention_threshold => '{seconds}s')", trino.table(name, ""));
@@ -141,7 +140,8 @@ fn counts(trino: &Connection, name: &TableName) -> Result<Counts, Fault> {
     for batch in trino.query(&Statement::new(&sql))? {
         let batch = batch?;
         for (into, column) in found.iter_mut().zip(batch.columns()) {
-            *into = column.as_primitive_opt::<Int64Type>().and_then(|column| column.iter().next().flatten()).unwrap_or(0);
+            *into =
+                column.as_primitive_opt::<Int64Type>().and_then(|column| column.iter().next().flatten()).unwrap_or(0);
         }
     }
     let [files, bytes, snapshots, manifests] = found;
@@ -176,7 +176,9 @@ fn carry_out(trino: &Connection, job: &Job<'_>, format: ReportFormat) -> Result<
             "before": count(&before),
             "after": if done.is_some() { count(&after) } else { Value::Null },
         }))?,
-        ReportFormat::Text => super::print(&text(trino, job, done.map(|done| done.query_id).as_deref(), &before, &after))?,
+        ReportFormat::Text => {
+            super::print(&text(trino, job, done.map(|done| done.query_id).as_deref(), &before, &after))?
+        }
     }
     Ok(exit_code::SUCCESS)
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lakehost_lake::{CatalogOptions, LakeOptions, LocalStore, S3Options, S3Store, Store};
 use lakehost_models::trino::{Options, Trino};
 use lakehost_pipeline::Fault;
-use lakehost_lake::{CatalogOptions, LakeOptions, LocalStore, S3Options, S3Store, Store};
 use tokio::runtime::Handle;
 
 use super::did_you_mean;

@@ -36,7 +36,11 @@ const KEYS: &[Key] = &[
         example: "catalog = \"postgresql://lake@db.example.com/iceberg\"",
     },
     Key { name: "s3", holds: "a section", example: "s3 = { endpoint = \"https://s3.example.com\" }" },
-    Key { name: "trino", holds: "a section", example: "trino = { uri = \"https://trino.example.com\", catalog = \"lake\" }" },
+    Key {
+        name: "trino",
+        holds: "a section",
+        example: "trino = { uri = \"https://trino.example.com\", catalog = \"lake\" }",
+    },
     Key { name: "maintained_by", holds: "a word", example: "maintained_by = \"trino\"" },
     Key { name: "uri", holds: "text", example: "uri = \"https://catalog.example.com/iceberg\"" },
     Key { name: "headers", holds: "a table of headers", example: "headers = { x-tenant = \"a\" }" },

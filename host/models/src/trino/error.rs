@@ -84,16 +84,21 @@ impl Diagnostic for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Setting { hint, .. } | Self::Protocol { hint, .. } => Some(hint.clone()).filter(|hint| !hint.is_empty()),
-            Self::Unreachable { .. } => {
-                Some("see that Trino runs and that `uri` of [profile.NAME.trino] is its address; `lakehost doctor` asks it".to_owned())
+            Self::Setting { hint, .. } | Self::Protocol { hint, .. } => {
+                Some(hint.clone()).filter(|hint| !hint.is_empty())
             }
+            Self::Unreachable { .. } => Some(
+                "see that Trino runs and that `uri` of [profile.NAME.trino] is its address; `lakehost doctor` asks it"
+                    .to_owned(),
+            ),
             Self::Access { .. } => Some(
                 "correct `user` and `password` or `token` of [profile.NAME.trino]; a token may have run out".to_owned(),
             ),
             Self::TooLarge { .. } => Some("give more with --memory, or select less".to_owned()),
             Self::Statement { kind, query_id, name, .. } => match (kind.as_str(), name.as_str()) {
-                (_, "PERMISSION_DENIED") => Some("ask whoever runs Trino to grant it to the user of [profile.NAME.trino]".to_owned()),
+                (_, "PERMISSION_DENIED") => {
+                    Some("ask whoever runs Trino to grant it to the user of [profile.NAME.trino]".to_owned())
+                }
                 ("USER_ERROR", _) => None,
                 ("INSUFFICIENT_RESOURCES", _) => Some("select less, or give Trino more memory".to_owned()),
                 _ => Some(format!("Trino's own log says more of query {query_id}")),

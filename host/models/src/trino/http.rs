@@ -118,7 +118,13 @@ impl Trino {
     pub(super) fn unstoppable(&self) -> Self {
         let Inner { client, base, headers, options, shown } = &*self.inner;
         let options = Options { stop: None, watch: None, ..options.clone() };
-        let inner = Inner { client: client.clone(), base: base.clone(), headers: headers.clone(), options, shown: shown.clone() };
+        let inner = Inner {
+            client: client.clone(),
+            base: base.clone(),
+            headers: headers.clone(),
+            options,
+            shown: shown.clone(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -312,7 +318,11 @@ impl Trino {
         };
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             if reply.body.len() + chunk.len() > options.page_bytes {
-                return Err(Failure { never_sent: false, cause: "the answer is too large".to_owned(), too_large: true });
+                return Err(Failure {
+                    never_sent: false,
+                    cause: "the answer is too large".to_owned(),
+                    too_large: true,
+                });
             }
             reply.body.extend_from_slice(&chunk);
         }

@@ -65,10 +65,14 @@ fn three_pages(trouble: impl Fn(&RequestLog, usize) -> Option<Answer> + Send + S
         }
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/statement") => page(request, Some("/v1/statement/queued/q1/1"), json!({})),
-            ("GET", "/v1/statement/queued/q1/1") => {
-                page(request, Some("/v1/statement/executing/q1/2"), json!({ "columns": number_column(), "data": [[1], [2]] }))
+            ("GET", "/v1/statement/queued/q1/1") => page(
+                request,
+                Some("/v1/statement/executing/q1/2"),
+                json!({ "columns": number_column(), "data": [[1], [2]] }),
+            ),
+            ("GET", "/v1/statement/executing/q1/2") => {
+                page(request, None, json!({ "columns": number_column(), "data": [[3]] }))
             }
-            ("GET", "/v1/statement/executing/q1/2") => page(request, None, json!({ "columns": number_column(), "data": [[3]] })),
             ("DELETE", _) => Answer::status(204),
             _ => Answer::status(404),
         }
@@ -169,7 +173,8 @@ fn strangers_and_refusals_are_told_apart() {
 
 #[test]
 fn the_password_follows_no_answer_to_another_server() {
-    let service = Service::start(|_| json_answer(&json!({ "id": "q1", "nextUri": "http://evil.example.com/v1/x" }))).unwrap();
+    let service =
+        Service::start(|_| json_answer(&json!({ "id": "q1", "nextUri": "http://evil.example.com/v1/x" }))).unwrap();
     let error = numbers(&client(&service, |_| ()), "select 1").unwrap_err();
     assert!(error.cause().unwrap().contains("another server"), "{error:?}");
     assert!(error.hint().unwrap().contains("process-forwarded"));
@@ -193,7 +198,8 @@ fn losing(lost: impl Fn(&RequestLog) -> Option<Answer> + Send + Sync + 'static, 
     Service::start(move |request| {
         let asks = String::from_utf8_lossy(&request.body).contains("system.runtime.queries");
         if asks {
-            let text = |name: &str| json!({ "name": name, "type": "varchar", "typeSignature": { "rawType": "varchar" } });
+            let text =
+                |name: &str| json!({ "name": name, "type": "varchar", "typeSignature": { "rawType": "varchar" } });
             let columns = json!([text("query_id"), text("state"), text("error_code")]);
             return page(request, None, json!({ "columns": columns, "data": listed }));
         }
@@ -327,18 +333,32 @@ fn a_query_can_be_left_early() {
 /// Columns and a row as Trino 476 gave them.
 #[test]
 fn every_type_has_its_column() {
-    let typed = |name: &str, raw: &str, arguments: Value| {
-        json!({ "name": name, "type": raw, "typeSignature": { "rawType": raw, "arguments": arguments } })
-    };
+    let typed = |name: &str, raw: &str, arguments: Value| json!({ "name": name, "type": raw, "typeSignature": { "rawType": raw, "arguments": arguments } });
     let long = |value: u64| json!({ "kind": "LONG", "value": value });
     let inner = |raw: &str| json!({ "kind": "TYPE", "value": { "rawType": raw, "arguments": [] } });
     let named = |name: &str, raw: &str| json!({ "kind": "NAMED_TYPE", "value": { "fieldName": { "name": name }, "typeSignature": { "rawType": raw, "arguments": [] } } });
     let table = [
         (typed("decimal", "decimal", json!([long(5), long(2)])), json!("-1.50"), "-1.50"),
-        (typed("timestamp", "timestamp", json!([long(6)])), json!("2024-01-31 18:30:00.123456"), "2024-01-31T18:30:00.123456"),
-        (typed("finest", "timestamp", json!([long(9)])), json!("2024-01-31 18:30:00.123456789"), "2024-01-31T18:30:00.123456789"),
-        (typed("too_fine", "timestamp", json!([long(12)])), json!("2024-01-31 18:30:00.123456789012"), "2024-01-31 18:30:00.123456789012"),
-        (typed("instant", "timestamp with time zone", json!([long(3)])), json!("2024-01-31 18:30:00.123 UTC"), "2024-01-31T18:30:00.123Z"),
+        (
+            typed("timestamp", "timestamp", json!([long(6)])),
+            json!("2024-01-31 18:30:00.123456"),
+            "2024-01-31T18:30:00.123456",
+        ),
+        (
+            typed("finest", "timestamp", json!([long(9)])),
+            json!("2024-01-31 18:30:00.123456789"),
+            "2024-01-31T18:30:00.123456789",
+        ),
+        (
+            typed("too_fine", "timestamp", json!([long(12)])),
+            json!("2024-01-31 18:30:00.123456789012"),
+            "2024-01-31 18:30:00.123456789012",
+        ),
+        (
+            typed("instant", "timestamp with time zone", json!([long(3)])),
+            json!("2024-01-31 18:30:00.123 UTC"),
+            "2024-01-31T18:30:00.123Z",
+        ),
         (typed("array", "array", json!([inner("integer")])), json!([1, null, 2]), "[1, , 2]"),
         (typed("map", "map", json!([inner("varchar"), inner("double")])), json!({ "x": 1.5 }), "{x: 1.5}"),
         (typed("row", "row", json!([named("x", "bigint"), named("y", "varchar")])), json!([1, "b"]), "{x: 1, y: b}"),
@@ -357,7 +377,8 @@ fn every_type_has_its_column() {
     let row: Vec<Value> = table.iter().map(|(_, value, _)| value.clone()).collect();
     let empty = vec![Value::Null; row.len()];
     let service =
-        Service::start(move |request| page(request, None, json!({ "columns": columns, "data": [row, empty] }))).unwrap();
+        Service::start(move |request| page(request, None, json!({ "columns": columns, "data": [row, empty] })))
+            .unwrap();
     let batches = runtime().block_on(client(&service, |_| ()).rows(&Statement::new("select 1"))).unwrap();
     let batch = &batches[0];
     for (index, (column, _, expected)) in table.iter().enumerate() {

@@ -103,8 +103,11 @@ fn kind(signature: &Signature, depth: usize) -> Kind {
         "bigint" => Kind::Int64,
         "real" => Kind::Float32,
         "double" => Kind::Float64,
-        "decimal" => match (number(0).and_then(|p| u8::try_from(p).ok()), number(1).and_then(|s| i8::try_from(s).ok())) {
-            (Some(precision @ 1..=38), Some(scale)) if scale.unsigned_abs() <= precision => Kind::Decimal(precision, scale),
+        "decimal" => match (number(0).and_then(|p| u8::try_from(p).ok()), number(1).and_then(|s| i8::try_from(s).ok()))
+        {
+            (Some(precision @ 1..=38), Some(scale)) if scale.unsigned_abs() <= precision => {
+                Kind::Decimal(precision, scale)
+            }
             _ => Kind::Text,
         },
         "varbinary" => Kind::Binary,
@@ -160,10 +163,9 @@ impl Kind {
             Self::Timestamp(digits) => DataType::Timestamp(unit(*digits), None),
             Self::Instant(digits) => DataType::Timestamp(unit(*digits), Some("UTC".into())),
             Self::List(item) => DataType::List(Arc::new(Field::new_list_field(item.data_type(), true))),
-            Self::Map(value) => DataType::Map(
-                Arc::new(Field::new("entries", DataType::Struct(map_fields(value)), false)),
-                false,
-            ),
+            Self::Map(value) => {
+                DataType::Map(Arc::new(Field::new("entries", DataType::Struct(map_fields(value)), false)), false)
+            }
             Self::Row(parts) => DataType::Struct(row_fields(parts)),
         }
     }

@@ -8,8 +8,8 @@ use arrow_array::types::{
     Time64NanosecondType, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use arrow_array::{
-    ArrayRef, BinaryArray, ArrowPrimitiveType, BooleanArray, Decimal128Array, ListArray, MapArray, PrimitiveArray, StringArray,
-    StructArray,
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Decimal128Array, ListArray, MapArray, PrimitiveArray,
+    StringArray, StructArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_cast::base64::{BASE64_STANDARD, b64_decode};
@@ -40,8 +40,12 @@ pub fn array(kind: &Kind, values: &[&Value]) -> Result<ArrayRef, String> {
         Kind::Date => primitive::<Date32Type>(values, |value| text::days(value.as_str()?)?.try_into().ok())?,
         Kind::Time(6) => primitive::<Time64MicrosecondType>(values, |value| text::time_of_day(value.as_str()?, 6))?,
         Kind::Time(_) => primitive::<Time64NanosecondType>(values, |value| text::time_of_day(value.as_str()?, 9))?,
-        Kind::Timestamp(6) => primitive::<TimestampMicrosecondType>(values, |value| text::timestamp(value.as_str()?, 6))?,
-        Kind::Timestamp(_) => primitive::<TimestampNanosecondType>(values, |value| text::timestamp(value.as_str()?, 9))?,
+        Kind::Timestamp(6) => {
+            primitive::<TimestampMicrosecondType>(values, |value| text::timestamp(value.as_str()?, 6))?
+        }
+        Kind::Timestamp(_) => {
+            primitive::<TimestampNanosecondType>(values, |value| text::timestamp(value.as_str()?, 9))?
+        }
         Kind::Instant(6) => in_utc::<TimestampMicrosecondType>(kind, values, 6)?,
         Kind::Instant(_) => in_utc::<TimestampNanosecondType>(kind, values, 9)?,
         Kind::List(item) => list(item, values)?,
@@ -66,7 +70,11 @@ fn primitive<T: ArrowPrimitiveType>(
     Ok(Arc::new(each(values, read)?.into_iter().collect::<PrimitiveArray<T>>()))
 }
 
-fn in_utc<T: ArrowPrimitiveType<Native = i64>>(kind: &Kind, values: &[&Value], digits: u32) -> Result<ArrayRef, String> {
+fn in_utc<T: ArrowPrimitiveType<Native = i64>>(
+    kind: &Kind,
+    values: &[&Value],
+    digits: u32,
+) -> Result<ArrayRef, String> {
     let instants = each(values, |value| text::instant(value.as_str()?, digits))?;
     Ok(Arc::new(instants.into_iter().collect::<PrimitiveArray<T>>().with_data_type(kind.data_type())))
 }
@@ -102,7 +110,8 @@ fn binary(values: &[&Value]) -> Result<ArrayRef, String> {
         Ok(decoded) => Ok(Arc::new(decoded)),
         Err(_) => {
             // Each is looked at again for the one to name.
-            let wrong = values.iter().find(|value| b64_decode(&BASE64_STANDARD, &BinaryArray::from(texts(&[value]))).is_err());
+            let wrong =
+                values.iter().find(|value| b64_decode(&BASE64_STANDARD, &BinaryArray::from(texts(&[value]))).is_err());
             Err(wrong.map(ToString::to_string).unwrap_or_default())
         }
     }

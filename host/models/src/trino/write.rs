@@ -77,10 +77,8 @@ impl Trino {
     async fn fate(&self, mark: &str) -> Fate {
         // A command that was interrupted still wants to know.
         let asker = self.unstoppable();
-        let sql = format!(
-            "SELECT query_id, state, error_code FROM system.runtime.queries WHERE source = {}",
-            literal(mark)
-        );
+        let sql =
+            format!("SELECT query_id, state, error_code FROM system.runtime.queries WHERE source = {}", literal(mark));
         let began = Instant::now();
         loop {
             let found = match asker.rows(&Statement::new(&sql)).await {
