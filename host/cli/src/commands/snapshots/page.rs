@@ -90,9 +90,7 @@ fn steps(
 }
 
 fn charts(main: &[&SnapshotInfo]) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a drawing has no more than a thousand points")]
     let float = |count: u64| count as f64;
-    #[expect(clippy::cast_precision_loss, reason = "a drawing has no more than a thousand points")]
     let rows = Chart {
         about: "Rows of the table after each snapshot",
         steps: steps(
@@ -219,7 +217,6 @@ fn direction(change: i128) -> &'static str {
 }
 
 fn two_bars(before: u64, after: u64, most: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a bar has no more than a thousand points")]
     let share = |rows: u64| 200.0 * rows as f64 / most as f64;
     format!(
         "<svg viewBox=\"0 0 200 16\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"area\" width=\"{:.1}\" height=\"7\"/>\
