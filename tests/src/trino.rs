@@ -158,6 +158,10 @@ fn an_interrupted_query_ends_in_trino_too() -> Result<()> {
     let done = crate::support::done(child.wait_with_output()?)?;
     assert!(done.code == 130 && began.elapsed() < Duration::from_secs(10), "{} {}", done.code, done.stderr);
     assert!(done.stderr.contains("ended on the server too"), "{}", done.stderr);
+    // So does one whose first rows are all that was wanted.
+    let many = "select * from unnest(sequence(1, 10000)) a cross join unnest(sequence(1, 10000)) b";
+    let few = both.json(&["query", many, "--engine", "trino", "--limit", "3"], "cluster")?;
+    assert_eq!(few.as_array().map(Vec::len), Some(3));
     let listed = "select count(*) as n from system.runtime.queries where state = 'RUNNING' and query like '%sequence(1, 10000)%' \
                   and query not like '%system.runtime%'";
     let running = both.json(&["query", listed, "--engine", "trino"], "cluster")?;

@@ -16,7 +16,7 @@ use crate::table::grouped;
 use crate::{screen, signals, warehouse};
 
 /// A page of rows in JSON takes up to this share of the memory budget; parsed it takes several times as much.
-const PAGE_SHARE: u64 = 8;
+const PAGE_SHARE: u64 = 16;
 /// A query gets a line on the terminal when it takes so long.
 const SILENT_MS: u64 = 1_000;
 

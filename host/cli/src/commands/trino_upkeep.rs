@@ -4,7 +4,7 @@
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::Int64Type;
-use lakehost_models::trino::{Statement, literal};
+use lakehost_models::trino::{Statement, Written, literal};
 use lakehost_pipeline::ports::TableName;
 use lakehost_pipeline::{Fault, Granularity, WINDOW_COLUMN, Window};
 use serde_json::{Value, json};
@@ -173,18 +173,17 @@ fn carry_out(trino: &Connection, job: &Job<'_>, format: ReportFormat) -> Result<
             "statement": job.statement.sql,
             "session": job.statement.session.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
             "query_id": done.as_ref().map(|done| done.query_id.clone()),
+            "found_later": done.as_ref().map(|done| done.found_later),
             "before": count(&before),
             "after": if done.is_some() { count(&after) } else { Value::Null },
         }))?,
-        ReportFormat::Text => {
-            super::print(&text(trino, job, done.map(|done| done.query_id).as_deref(), &before, &after))?
-        }
+        ReportFormat::Text => super::print(&text(trino, job, done.as_ref(), &before, &after))?,
     }
     Ok(exit_code::SUCCESS)
 }
 
-fn text(trino: &Connection, job: &Job<'_>, query_id: Option<&str>, before: &Counts, after: &Counts) -> String {
-    let Some(query_id) = query_id else {
+fn text(trino: &Connection, job: &Job<'_>, done: Option<&Written>, before: &Counts, after: &Counts) -> String {
+    let Some(done) = done else {
         let session: Vec<String> =
             job.statement.session.iter().map(|(name, value)| format!("  with {name} = {value}\n")).collect();
         return format!("would send to Trino at {}:\n  {}\n{}", trino.shown(), job.statement.sql, session.concat());
@@ -203,7 +202,9 @@ fn text(trino: &Connection, job: &Job<'_>, query_id: Option<&str>, before: &Coun
         [] => "the table lists the same files, snapshots and manifests as before".to_owned(),
         changed => format!("the table has {}", changed.join(", ")),
     };
-    format!("Trino did `{}` on {} (query {}): {changed}\n", job.verb, job.name, crate::render::line(query_id))
+    let query = crate::render::line(&done.query_id);
+    let later = if done.found_later { "; the connection got lost, and Trino's list of queries says so" } else { "" };
+    format!("Trino did `{}` on {} (query {query}{later}): {changed}\n", job.verb, job.name)
 }
 
 #[cfg(test)]

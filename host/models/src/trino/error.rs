@@ -106,7 +106,7 @@ impl Diagnostic for Error {
             Self::Value { hint, .. } => Some((*hint).to_owned()).filter(|hint| !hint.is_empty()),
             Self::Unknown { mark, .. } => Some(format!(
                 "it was sent once and is not sent again; look first: `lakehost query --engine trino \"select query_id, state from \
-                 system.runtime.queries where source = '{mark}'\"` says FINISHED or FAILED as long as Trino remembers, and `lakehost snapshots \
+                 system.runtime.queries where source = '{mark}'\"` says FINISHED once it is done, as long as Trino remembers, and `lakehost snapshots \
                  TABLE` shows whether it left a snapshot"
             )),
             Self::Interrupted { .. } => None,

@@ -109,11 +109,6 @@ impl Trino {
         &self.inner.shown
     }
 
-    /// Whether the command was interrupted.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.inner.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
-    }
-
     /// The same client for a question that an interrupted command still has.
     pub(super) fn unstoppable(&self) -> Self {
         let Inner { client, base, headers, options, shown } = &*self.inner;
@@ -183,8 +178,13 @@ impl Trino {
 
     /// The next page of an answer, asked for until it comes.
     pub(super) async fn get(&self, url: &Url) -> Result<Page> {
-        let reply = self.again(|| self.once(Method::GET, url.clone(), HeaderMap::new(), None), None).await?;
-        self.page(&reply)
+        match self.again(|| self.once(Method::GET, url.clone(), HeaderMap::new(), None), None).await {
+            Ok(reply) => self.page(&reply),
+            Err(Error::Protocol { cause, .. }) if cause.starts_with("HTTP 404") || cause.starts_with("HTTP 410") => {
+                Err(self.unreachable(format!("it does not know the query any more, as after a restart ({cause})")))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Ends a query; whether the server took note.
@@ -249,6 +249,7 @@ impl Trino {
                 }
                 // Too many requests: nothing was done.
                 Ok(reply) if reply.is_passing() => (reply.said(), reply.retry_after, reply.status != 429),
+                Ok(reply) if once.is_none() && reply.status >= 500 => return Err(self.unreachable(reply.said())),
                 // A refusal is an answer, and says so too.
                 Ok(reply) if once.is_none() || matches!(reply.status, 300..=407 | 409..=499) => {
                     return Err(self.strange(&reply));

@@ -116,7 +116,14 @@ impl Query {
     async fn step(&mut self) -> Result<()> {
         let Some(next) = &self.next else { return Ok(()) };
         let error = match self.trino.get(next).await {
-            Ok(page) => return self.take(page),
+            Ok(page) => match self.take(page) {
+                // Nobody will ask for the rest.
+                Err(error) => {
+                    self.cancel().await;
+                    return Err(error);
+                }
+                Ok(()) => return Ok(()),
+            },
             Err(error) => error,
         };
         let cancelled = match error {

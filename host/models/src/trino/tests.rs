@@ -151,6 +151,7 @@ fn strangers_and_refusals_are_told_apart() {
     for (answer, code, said) in [
         (Answer::with(200, "text/html", "<html>login</html>"), "LH0722", "an HTML page"),
         (Answer::with(200, "application/json", "[]"), "LH0722", "HTTP 200: []"),
+        (Answer::status(500), "LH0722", "HTTP 500"),
         (Answer::status(401), "LH0723", "HTTP 401"),
         (Answer::with(403, "text/plain", "Basic authentication required"), "LH0723", "HTTP 403: Basic"),
         (
@@ -169,6 +170,22 @@ fn strangers_and_refusals_are_told_apart() {
     let service = Service::start(|_| Answer::with(200, "application/json", "x".repeat(2_000))).unwrap();
     let error = numbers(&client(&service, |options| options.page_bytes = 1_000), "select 1").unwrap_err();
     assert_eq!(error.code().0, "LH1002");
+}
+
+#[test]
+fn a_token_is_a_bearer() {
+    let service = three_pages(|_, _| None);
+    let trino = client(&service, |options| {
+        options.user = String::new();
+        options.auth = Auth::Token(Secret::new("a.b.c"));
+    });
+    assert_eq!(numbers(&trino, "select n from t").unwrap(), [1, 2, 3]);
+    for request in service.requests() {
+        assert_eq!((request.header("authorization"), request.header("x-trino-user")), (Some("Bearer a.b.c"), None));
+    }
+    let restarted = three_pages(|request, _| (request.method == "GET").then(|| Answer::status(404)));
+    let error = numbers(&client(&restarted, |_| ()), "select n from t").unwrap_err();
+    assert!(error.code().0 == "LH0722" && error.cause().unwrap().contains("as after a restart"), "{error:?}");
 }
 
 #[test]
@@ -200,7 +217,7 @@ fn losing(lost: impl Fn(&RequestLog) -> Option<Answer> + Send + Sync + 'static, 
         if asks {
             let text =
                 |name: &str| json!({ "name": name, "type": "varchar", "typeSignature": { "rawType": "varchar" } });
-            let columns = json!([text("query_id"), text("state"), text("error_code")]);
+            let columns = json!([text("query_id"), text("state"), text("error_code"), text("error_type")]);
             return page(request, None, json!({ "columns": columns, "data": listed }));
         }
         if let Some(answer) = lost(request) {
@@ -239,12 +256,12 @@ fn a_write_is_sent_once_whatever_happens() {
         |request| (request.method == "GET").then(|| Answer::status(404)),
     ];
     for (number, trouble) in troubles.into_iter().enumerate() {
-        let landed = losing(trouble, json!([["q9", "FINISHED", null]]));
+        let landed = losing(trouble, json!([["q9", "FINISHED", null, null]]));
         let written = write(&client(&landed, |_| ())).unwrap();
         assert!(written.found_later && written.query_id == "q9", "{number}");
         assert_eq!(posts(&landed), 1, "{number}");
 
-        let failed = losing(trouble, json!([["q9", "FAILED", "TABLE_NOT_FOUND"]]));
+        let failed = losing(trouble, json!([["q9", "FAILED", "TABLE_NOT_FOUND", "USER_ERROR"]]));
         let error = write(&client(&failed, |_| ())).unwrap_err();
         assert!(error.code().0 == "LH0721" && error.to_string().contains("TABLE_NOT_FOUND"), "{number}: {error}");
 
@@ -296,7 +313,18 @@ fn an_interrupted_query_is_ended_on_the_server() {
 
 #[test]
 fn an_interrupted_write_is_looked_up() {
-    for (state, code) in [("FAILED", Some("LH1099")), ("FINISHED", None), ("RUNNING", Some("LH0724"))] {
+    // What is cancelled may have been committed before.
+    let cancelled = json!(["q1", "FAILED", "USER_CANCELED", "USER_ERROR"]);
+    let abandoned = json!(["q1", "FAILED", "ABANDONED_QUERY", "INTERNAL_ERROR"]);
+    let refused = json!(["q1", "FAILED", "SYNTAX_ERROR", "USER_ERROR"]);
+    for (listed, code) in [
+        (cancelled, Some("LH0724")),
+        (abandoned, Some("LH0724")),
+        (refused, Some("LH0721")),
+        (json!(["q1", "FINISHED", null, null]), None),
+        (json!(["q1", "RUNNING", null, null]), Some("LH0724")),
+    ] {
+        let said = listed.to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let raised = Arc::clone(&stop);
         let service = losing(
@@ -306,13 +334,13 @@ fn an_interrupted_write_is_looked_up() {
                     Answer { after: Duration::from_secs(30), ..Answer::status(503) }
                 })
             },
-            json!([["q1", state, null]]),
+            json!([listed]),
         );
         let trino = client(&service, |options| {
             options.stop = Some(stop);
             options.timeout = Duration::from_secs(60);
         });
-        assert_eq!(write(&trino).err().map(|error| error.code().0), code, "{state}");
+        assert_eq!(write(&trino).err().map(|error| error.code().0), code, "{said}");
         assert!(methods(&service).contains(&"DELETE /next".to_owned()));
     }
 }
@@ -393,10 +421,13 @@ fn a_value_that_does_not_fit_is_named() {
     let columns = json!([{ "name": "at", "type": "timestamp(3) with time zone",
         "typeSignature": { "rawType": "timestamp with time zone", "arguments": [{ "kind": "LONG", "value": 3 }] } }]);
     let service = Service::start(move |request| {
-        page(request, None, json!({ "columns": columns, "data": [["2024-01-31 18:30:00.123 Europe/Paris"]] }))
+        let rows = json!({ "columns": columns, "data": [["2024-01-31 18:30:00.123 Europe/Paris"]] });
+        let first = request.method == "POST";
+        page(request, Some("/next"), if first { json!({}) } else { rows })
     })
     .unwrap();
     let error = numbers(&client(&service, |_| ()), "select 1").unwrap_err();
     assert!(error.to_string().contains("column at") && error.cause().unwrap().contains("Europe/Paris"), "{error}");
     assert!(error.hint().unwrap().contains("AT TIME ZONE 'UTC'"));
+    assert_eq!(service.requests().last().unwrap().method, "DELETE", "nobody asks for the rest");
 }

@@ -14,6 +14,9 @@ use super::statement::{Statement, literal};
 /// A statement that still runs is looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// Trino's word for errors of the statement itself.
+const USER_ERROR: &str = "USER_ERROR";
+
 /// What a statement came to that changes something.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
@@ -30,9 +33,17 @@ pub struct Written {
 
 /// What Trino's list of queries says.
 enum Fate {
-    Finished { query_id: String },
-    Failed { query_id: String, error: String },
-    Unknown { why: String },
+    Finished {
+        query_id: String,
+    },
+    /// It was refused before it did anything.
+    Refused {
+        query_id: String,
+        error: String,
+    },
+    Unknown {
+        why: String,
+    },
 }
 
 impl Trino {
@@ -49,14 +60,11 @@ impl Trino {
         };
         match self.fate(&mark).await {
             Fate::Finished { query_id } => Ok(Written { query_id, found_later: true, ..Written::default() }),
-            Fate::Failed { query_id, .. } if self.is_stopped() => {
-                Err(Error::Interrupted { query_id: Some(query_id), cancelled: true })
-            }
-            Fate::Failed { query_id, error } => Err(Error::Statement {
+            Fate::Refused { query_id, error } => Err(Error::Statement {
                 query_id,
                 name: error,
-                kind: "EXTERNAL".to_owned(),
-                message: format!("the connection got lost ({cause}), and Trino's list of queries says that it failed"),
+                kind: USER_ERROR.to_owned(),
+                message: format!("the connection got lost ({cause}), and Trino's list of queries has this error"),
             }),
             Fate::Unknown { why } => Err(Error::Unknown { server, query_id, mark, cause: format!("{cause}; {why}") }),
         }
@@ -77,8 +85,10 @@ impl Trino {
     async fn fate(&self, mark: &str) -> Fate {
         // A command that was interrupted still wants to know.
         let asker = self.unstoppable();
-        let sql =
-            format!("SELECT query_id, state, error_code FROM system.runtime.queries WHERE source = {}", literal(mark));
+        let sql = format!(
+            "SELECT query_id, state, error_code, error_type FROM system.runtime.queries WHERE source = {}",
+            literal(mark)
+        );
         let began = Instant::now();
         loop {
             let found = match asker.rows(&Statement::new(&sql)).await {
@@ -90,9 +100,19 @@ impl Trino {
             };
             match found {
                 None => return Fate::Unknown { why: "its list of queries does not have it".to_owned() },
-                Some((query_id, state, _)) if state == "FINISHED" => return Fate::Finished { query_id },
-                Some((query_id, state, error)) if state == "FAILED" => return Fate::Failed { query_id, error },
-                Some((query_id, state, _)) if began.elapsed() > asker.options().patience => {
+                Some([query_id, state, ..]) if state == "FINISHED" => return Fate::Finished { query_id },
+                Some([query_id, state, error, kind]) if state == "FAILED" => {
+                    // Trino commits before the client has heard of it. A query that is cancelled or abandoned after that is listed as failed.
+                    return match kind == USER_ERROR && error != "USER_CANCELED" {
+                        true => Fate::Refused { query_id, error },
+                        false => Fate::Unknown {
+                            why: format!(
+                                "query {query_id} ended with {error}, which is also said of one that had changed the table by then"
+                            ),
+                        },
+                    };
+                }
+                Some([query_id, state, ..]) if began.elapsed() > asker.options().patience => {
                     return Fate::Unknown { why: format!("query {query_id} is still {state}") };
                 }
                 Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
@@ -101,12 +121,12 @@ impl Trino {
     }
 }
 
-fn first_row(batch: &RecordBatch) -> Option<(String, String, String)> {
+fn first_row(batch: &RecordBatch) -> Option<[String; 4]> {
     let text = |index: usize| {
         let column = batch.columns().get(index)?.as_string_opt::<i32>()?;
         column.iter().next().map(|text| text.unwrap_or_default().to_owned())
     };
-    Some((text(0)?, text(1)?, text(2)?))
+    Some([text(0)?, text(1)?, text(2)?, text(3)?])
 }
 
 /// A source name that no other statement has.
