@@ -2,8 +2,9 @@
 
 mod catalog;
 mod change;
-mod plugins;
+mod history;
 mod models;
+mod plugins;
 mod rejects;
 mod rows;
 mod upkeep;
@@ -14,8 +15,9 @@ use std::path::PathBuf;
 pub use catalog::*;
 pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub use plugins::*;
+pub use history::*;
 pub use models::*;
+pub use plugins::*;
 pub use rejects::*;
 pub use rows::*;
 pub use upkeep::*;
@@ -143,6 +145,9 @@ pub struct RunArguments {
     /// Add the columns ingested_at and source_file
     #[arg(long, help_heading = "Table")]
     pub metadata_columns: bool,
+    /// Store the source files themselves too, in raw_data/ of the warehouse, before their rows are committed
+    #[arg(long, help_heading = "Table")]
+    pub raw_landing: bool,
     /// Count rejected rows without keeping them in TABLE__rejected
     #[arg(long, help_heading = "Table")]
     pub no_quarantine: bool,
@@ -204,6 +209,9 @@ pub struct QueryArguments {
     /// How rows are printed
     #[arg(long, value_enum, default_value_t)]
     pub format: RowFormat,
+    /// Who answers: this process, or the Trino of the profile
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Engine,
     /// Write the rows to a file instead
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -329,19 +337,6 @@ pub struct ResolveArguments {
     /// One run; all without it
     #[arg(value_name = "RUN-ID")]
     pub run_id: Option<String>,
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ReportFormat,
-    #[command(flatten)]
-    pub place: Place,
-}
-
-#[derive(Debug, Args)]
-pub struct SnapshotsArguments {
-    #[arg(value_name = "TABLE")]
-    pub table: String,
-    /// The newest so many, 0 for all
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    pub limit: usize,
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
     #[command(flatten)]
