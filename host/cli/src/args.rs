@@ -3,6 +3,7 @@
 mod change;
 mod rejects;
 mod rows;
+mod stack;
 mod upkeep;
 mod versions;
 
@@ -12,6 +13,7 @@ pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use rejects::*;
 pub use rows::*;
+pub use stack::*;
 pub use upkeep::*;
 pub use versions::*;
 
@@ -49,6 +51,9 @@ pub enum Command {
     /// Plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// The services of a full lakehouse on this machine: S3 store, Postgres, catalogs, Trino
+    #[command(subcommand)]
+    Stack(StackCommand),
     /// What an error code means and what to try
     Explain(ExplainArguments),
     /// Check this machine, the warehouse and the components
@@ -428,6 +433,7 @@ impl Command {
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),
+            Self::Stack(command) => command.format().into(),
             Self::Init(_) | Self::Explain(_) | Self::Completions(_) => ErrorFormat::None,
         }
     }

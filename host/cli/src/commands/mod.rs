@@ -15,6 +15,7 @@ pub mod resolve;
 pub mod run;
 pub mod runs;
 pub mod snapshots;
+pub mod stack;
 pub mod table;
 pub mod table_change;
 pub mod table_diff;
@@ -49,6 +50,7 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Rejects(RejectsCommand::Replay(arguments)) => rejects_replay::run(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
+        Command::Stack(command) => stack::run(command),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
