@@ -25,6 +25,11 @@ pub fn ensure(settings: &Settings, port: u16) -> Result<(), String> {
     }
 }
 
+/// Whether the store takes signed requests yet: it answers 503 while it reads who may do what, also when it says that it is ready.
+pub fn is_open(settings: &Settings, port: u16) -> bool {
+    signed(settings, port, "HEAD").is_ok_and(|answer| answer.status != 503)
+}
+
 /// Whether the bucket is there, for our keys.
 pub fn exists(settings: &Settings, port: u16) -> Result<bool, String> {
     let answer = signed(settings, port, "HEAD")?;
@@ -52,12 +57,14 @@ fn sign(settings: &Settings, method: &str, path: &str, host: &str, time: u64) ->
     let (date, stamp) = dates(time);
     let empty = of_bytes(b"");
     let names = "host;x-amz-content-sha256;x-amz-date";
-    let canonical =
-        format!("{method}\n{path}\n\nhost:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n\n{names}\n{empty}");
+    let canonical = format!(
+        "{method}\n{path}\n\nhost:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n\n{names}\n{empty}"
+    );
     let scope = format!("{date}/{}/s3/aws4_request", settings.region);
     let text = format!("AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{}", of_bytes(canonical.as_bytes()));
     let first = hmac(format!("AWS4{}", settings.s3_secret_access_key).as_bytes(), date.as_bytes());
-    let key = [settings.region.as_str(), "s3", "aws4_request"].iter().fold(first, |key, part| hmac(&key, part.as_bytes()));
+    let key =
+        [settings.region.as_str(), "s3", "aws4_request"].iter().fold(first, |key, part| hmac(&key, part.as_bytes()));
     let signature = hex(&hmac(&key, text.as_bytes()));
     vec![
         format!("x-amz-content-sha256: {empty}"),

@@ -94,10 +94,9 @@ fn every_image_is_the_pinned_one() {
         assert!(tag.contains(|c: char| c.is_ascii_digit()) && tag != "latest", "{name}: {image} is not pinned");
     }
     // Where the same version exists as an image and as a program, it is the same.
-    for (image, version) in [
-        (&versions.trino.image, &versions.trino.version),
-        (&versions.nessie.image, &versions.nessie.version),
-    ] {
+    for (image, version) in
+        [(&versions.trino.image, &versions.trino.version), (&versions.nessie.image, &versions.nessie.version)]
+    {
         assert!(image.ends_with(&format!(":{version}")), "{image} is not {version}");
     }
     assert!(versions.postgres.image.starts_with(&format!("postgres:{}.", versions.postgres.version)));

@@ -31,6 +31,9 @@ pub enum Error {
     /// Somebody else works on the same stack or cache and does not end.
     #[error("another `lakehost stack` has been at work on {path} for {minutes} minutes")]
     Busy { path: PathBuf, minutes: u64 },
+    /// All that were tried are taken.
+    #[error("there is no free port on loopback for {service}")]
+    NoPort { service: Service },
     /// A name that is no folder's.
     #[error("`{name}` cannot be the name of a stack")]
     Name { name: String },

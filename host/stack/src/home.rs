@@ -15,6 +15,9 @@ use crate::{Error, Service, digest};
 /// Downloads and builds of somebody else may take as long.
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// Shorter waits are not worth a word: parts of one `up` wait for each other too.
+const TELL_AFTER: Duration = Duration::from_secs(20);
+
 /// Where a stack lies.
 #[derive(Clone, Debug)]
 pub struct Home {
@@ -149,25 +152,34 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Waits for it.
     pub fn take(path: &Path, watch: &Watch) -> Result<Self, Error> {
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = opened.map_err(Error::file(path, "written"))?;
         let began = Instant::now();
         let mut told = false;
-        // SAFETY: `flock` takes the descriptor of a live file.
-        while unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        loop {
+            if let Some(lock) = Self::attempt(path)? {
+                return Ok(lock);
+            }
             if watch.stopped() {
                 return Err(Error::Interrupted);
             }
             if began.elapsed() > LOCK_LIMIT {
                 return Err(Error::Busy { path: path.to_owned(), minutes: began.elapsed().as_secs() / 60 });
             }
-            if !told && began.elapsed() > Duration::from_secs(2) {
-                watch.say(&format!("waiting for another `lakehost stack` that holds {}", path.display()));
+            if !told && began.elapsed() > TELL_AFTER {
+                watch.say(&format!("waiting for somebody else, who holds {}", path.display()));
                 told = true;
             }
             Watch::pause();
         }
-        Ok(Self { _file: file })
+    }
+
+    /// None: somebody else has it.
+    pub fn attempt(path: &Path) -> Result<Option<Self>, Error> {
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = opened.map_err(Error::file(path, "written"))?;
+        // SAFETY: `flock` takes the descriptor of a live file.
+        let taken = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
+        Ok(taken.then_some(Self { _file: file }))
     }
 }

@@ -38,6 +38,8 @@ mod watch;
 mod compose_tests;
 #[cfg(test)]
 mod process_tests;
+#[cfg(test)]
+mod stack_tests;
 
 pub use error::Error;
 pub use home::Home;

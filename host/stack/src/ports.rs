@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 
+use crate::home::{Lock, private_folder};
 use crate::{Error, Service};
+
+/// So many free ports are looked at.
+const ATTEMPTS: usize = 100;
 
 /// Name in the state file, the service that listens there, usual port.
 pub const USUAL: [(&str, Service, u16); 6] = [
@@ -15,10 +20,23 @@ pub const USUAL: [(&str, Service, u16); 6] = [
     ("trino", Service::Trino, 8_080),
 ];
 
-/// A port for each name. `recorded` ones are kept while their service runs, and tried first otherwise.
-pub fn choose(recorded: &BTreeMap<String, u16>, runs: impl Fn(Service) -> bool) -> Result<BTreeMap<String, u16>, Error> {
+/// Ports that no other `up` takes while this lives: between the choice and the start nobody listens there yet, and MinIO would share a port.
+#[derive(Debug)]
+pub struct Reservation {
+    _files: Vec<Lock>,
+}
+
+/// A port for each name. `recorded` ones are kept while their service runs, and tried first otherwise. `folder`: where all stacks of a user
+/// reserve theirs.
+pub fn choose(
+    recorded: &BTreeMap<String, u16>,
+    runs: impl Fn(Service) -> bool,
+    folder: &Path,
+) -> Result<(BTreeMap<String, u16>, Reservation), Error> {
+    private_folder(folder)?;
     // Held until all are chosen, so that none is chosen twice.
-    let mut held = Vec::new();
+    let mut listeners = Vec::new();
+    let mut files = Vec::new();
     let mut chosen = BTreeMap::new();
     for (name, service, usual) in USUAL {
         let before = recorded.get(name).copied();
@@ -26,17 +44,19 @@ pub fn choose(recorded: &BTreeMap<String, u16>, runs: impl Fn(Service) -> bool) 
             chosen.insert(name.to_owned(), port);
             continue;
         }
-        let wanted = before.into_iter().chain([usual, 0]);
-        let listener = wanted
-            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
-            .reduce(|first, second| first.or(second))
-            .unwrap_or_else(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
-        let (port, listener) = listener.map_err(Error::file(std::path::Path::new("127.0.0.1"), "listened on"))?;
-        held.push(listener);
+        let wanted = before.into_iter().chain([usual]).chain(std::iter::repeat_n(0, ATTEMPTS));
+        let found = wanted.into_iter().find_map(|port| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+            let port = listener.local_addr().ok()?.port();
+            let file = Lock::attempt(&folder.join(port.to_string())).ok().flatten()?;
+            Some((port, listener, file))
+        });
+        let (port, listener, file) = found.ok_or(Error::NoPort { service })?;
+        listeners.push(listener);
+        files.push(file);
         chosen.insert(name.to_owned(), port);
     }
-    Ok(chosen)
+    Ok((chosen, Reservation { _files: files }))
 }
 
 #[cfg(test)]
@@ -48,7 +68,8 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         let recorded = BTreeMap::from([("trino".to_owned(), port), ("minio".to_owned(), port)]);
-        let chosen = choose(&recorded, |service| service == Service::Minio).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (chosen, _held) = choose(&recorded, |service| service == Service::Minio, folder.path()).unwrap();
         assert_eq!(chosen["minio"], port, "a running service keeps its port");
         assert_ne!(chosen["trino"], port);
         let mut ports: Vec<u16> = chosen.into_values().collect();
@@ -60,7 +81,14 @@ mod tests {
     #[test]
     fn a_free_port_of_before_is_kept() {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let chosen = choose(&BTreeMap::from([("rest".to_owned(), free)]), |_| false).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let recorded = BTreeMap::from([("rest".to_owned(), free)]);
+        let (chosen, held) = choose(&recorded, |_| false, folder.path()).unwrap();
         assert_eq!(chosen["rest"], free);
+        // Nobody listens there yet, and still nobody else gets it.
+        let (others, _held) = choose(&recorded, |_| false, folder.path()).unwrap();
+        assert!(chosen.values().all(|port| !others.values().any(|other| other == port)), "{chosen:?} {others:?}");
+        drop(held);
+        assert_eq!(choose(&recorded, |_| false, folder.path()).unwrap().0["rest"], free);
     }
 }

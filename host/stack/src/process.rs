@@ -57,7 +57,8 @@ impl Process {
     /// Whether it still runs. One that ended and was not waited for does not.
     pub fn is_alive(&self) -> bool {
         boot().as_deref() == Some(&self.boot)
-            && stat(self.pid).is_some_and(|now| now.started_ticks == self.started_ticks && !matches!(now.state, 'Z' | 'X'))
+            && stat(self.pid)
+                .is_some_and(|now| now.started_ticks == self.started_ticks && !matches!(now.state, 'Z' | 'X'))
     }
 
     /// For how long it has run.

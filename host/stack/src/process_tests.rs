@@ -29,7 +29,11 @@ fn a_pid_with_another_start_is_somebody_else() {
 
 #[test]
 fn who_does_not_listen_is_made_to_end() {
-    let mut child = Command::new("sh").args(["-c", "trap '' TERM; echo on; sleep 60 & wait; wait"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' TERM; echo on; sleep 60 & wait; wait"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
     let process = Process::of(child.id()).unwrap();

@@ -49,7 +49,10 @@ fn variables(home: &Home, settings: &Settings, ports: &BTreeMap<String, u16>) ->
         ("LAKEHOST_STACK_TRINO".to_owned(), format!("http://127.0.0.1:{}", port("trino"))),
         (
             "LAKEHOST_STACK_POSTGRES".to_owned(),
-            format!("postgresql://{}:{}@{}/iceberg", settings.postgres_user, settings.postgres_password, settings.postgres),
+            format!(
+                "postgresql://{}:{}@{}/iceberg",
+                settings.postgres_user, settings.postgres_password, settings.postgres
+            ),
         ),
     ];
     lines.into_iter().map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''"))).collect()

@@ -74,9 +74,11 @@ impl Stack {
         let _lock = self.home.lock(watch)?;
         let mut state = self.load_and_end_strays()?;
         let chosen = Service::with_needs(wanted);
-        let alive: BTreeSet<Service> = Service::ALL.into_iter().filter(|service| state.alive(*service).is_some()).collect();
+        let alive: BTreeSet<Service> =
+            Service::ALL.into_iter().filter(|service| state.alive(*service).is_some()).collect();
         let secrets = self.home.secrets()?;
-        let ports = ports::choose(&state.ports, |service| alive.contains(&service))?;
+        let reserved = self.cache.join("ports");
+        let (ports, _reservation) = ports::choose(&state.ports, |service| alive.contains(&service), &reserved)?;
         state.ports = ports.clone();
         state.services.retain(|service, _| alive.contains(service));
         state.save(&self.home.state_file())?;
@@ -147,7 +149,8 @@ impl Stack {
         }
         let _lock = self.home.lock(watch)?;
         let state = self.load_and_end_strays()?;
-        let running: Vec<Service> = Service::ALL.into_iter().filter(|service| state.alive(*service).is_some()).collect();
+        let running: Vec<Service> =
+            Service::ALL.into_iter().filter(|service| state.alive(*service).is_some()).collect();
         if !running.is_empty() {
             return Err(Error::InUse { running });
         }
@@ -229,7 +232,7 @@ fn address(service: Service, port: u16) -> String {
 }
 
 /// What the services of these ports tell each other.
-fn settings(ports: &BTreeMap<String, u16>, secrets: &Secrets) -> Settings {
+pub(crate) fn settings(ports: &BTreeMap<String, u16>, secrets: &Secrets) -> Settings {
     let at = |name: &str| format!("127.0.0.1:{}", ports.get(name).copied().unwrap_or_default());
     Settings {
         bucket: BUCKET.to_owned(),

@@ -35,7 +35,8 @@ impl State {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(Error::file(path, "read")(error)),
         };
-        serde_json::from_slice(&text).map_err(|error| Error::State { path: path.to_owned(), message: error.to_string() })
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::State { path: path.to_owned(), message: error.to_string() })
     }
 
     pub fn save(&self, path: &Path) -> Result<(), Error> {

@@ -206,12 +206,8 @@ impl Start<'_> {
         mut child: Option<&mut Child>,
     ) -> Result<(), Error> {
         let log = self.home.log_file(service);
-        let failed = |why: String| Error::Start {
-            service,
-            why,
-            log: log.clone(),
-            tail: install::tail(&log, TAIL_LINES),
-        };
+        let failed =
+            |why: String| Error::Start { service, why, log: log.clone(), tail: install::tail(&log, TAIL_LINES) };
         let began = Instant::now();
         while !self.is_ready(program) {
             if self.installer.watch.stopped() {
@@ -241,7 +237,9 @@ impl Start<'_> {
 
     fn is_ready(&self, program: &Program) -> bool {
         match program {
-            Program::Minio(_) => storage::is_ready(self.port("minio")),
+            Program::Minio(_) => {
+                storage::is_ready(self.port("minio")) && bucket::is_open(self.settings, self.port("minio"))
+            }
             Program::Postgres(programs) => postgres::is_ready(programs, self.secrets, self.port("postgres")),
             Program::Rest(_) => rest::is_ready(self.port("rest")),
             Program::Nessie(_) => nessie::is_ready(self.port("nessie")),

@@ -3,7 +3,6 @@
 mod failed;
 mod logs;
 
-
 use lakehost_pipeline::Fault;
 use lakehost_stack::{Ended, Health, Home, Outcome, Service, Stack, Status, Up, Watch};
 use serde_json::{Value, json};
@@ -78,7 +77,8 @@ fn outcome(up: &Up) -> &'static str {
 fn up_text(home: &Home, ups: &[Up], statuses: &[Status]) -> String {
     let mut table = TextTable::new([("service", Align::Left), ("", Align::Left), ("address", Align::Left)]);
     for up in ups {
-        let address = statuses.iter().find(|status| status.service == up.service).and_then(|status| status.address.clone());
+        let address =
+            statuses.iter().find(|status| status.service == up.service).and_then(|status| status.address.clone());
         let how = match up.outcome {
             Outcome::AlreadyRunning => "already running".to_owned(),
             _ => format!("{} in {:.1} s", outcome(up), up.took.as_secs_f64()),

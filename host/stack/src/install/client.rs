@@ -14,7 +14,9 @@ const TAIL_LINES: usize = 15;
 /// Runs a program to its end. `Err(None)`: there is no such program.
 pub fn run(command: &mut Command, log: &Path, watch: &Watch) -> Result<(), Option<Error>> {
     let opened = OpenOptions::new().create(true).append(true).open(log);
-    let out = opened.and_then(|file| Ok((file.try_clone()?, file))).map_err(|error| Some(Error::file(log, "written")(error)))?;
+    let out = opened
+        .and_then(|file| Ok((file.try_clone()?, file)))
+        .map_err(|error| Some(Error::file(log, "written")(error)))?;
     command.stdin(Stdio::null()).stdout(out.0).stderr(out.1).process_group(0);
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = match command.spawn() {

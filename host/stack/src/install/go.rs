@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn the_hash_is_found() {
-        let said = "go: downloading x\n{\n\t\"Path\": \"x\",\n\t\"Sum\": \"h1:abc=\",\n\t\"GoModSum\": \"h1:def=\"\n}\n";
+        let said =
+            "go: downloading x\n{\n\t\"Path\": \"x\",\n\t\"Sum\": \"h1:abc=\",\n\t\"GoModSum\": \"h1:def=\"\n}\n";
         assert_eq!(sum(said).as_deref(), Some("h1:abc="));
         assert_eq!(sum("no answer"), None);
     }

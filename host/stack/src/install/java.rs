@@ -36,7 +36,8 @@ pub fn at_least(service: Service, least: u32) -> Result<Java, Error> {
         what: format!("a Java development kit of version {least} or newer"),
         install: match least {
             ..=17 => "apt-get install openjdk-17-jdk-headless, or name one with LAKEHOST_JAVA_HOME".to_owned(),
-            _ => "install one (Debian: openjdk-25-jdk-headless or temurin-25-jdk), or name one with LAKEHOST_JAVA_HOME".to_owned(),
+            _ => "install one (Debian: openjdk-25-jdk-headless or temurin-25-jdk), or name one with LAKEHOST_JAVA_HOME"
+                .to_owned(),
         },
     })
 }

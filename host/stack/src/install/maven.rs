@@ -153,7 +153,10 @@ mod tests {
     fn coordinates_become_projects_and_names() {
         let plain = "io.trino:trino-iceberg:476:zip".to_owned();
         let classified = "org.x:core:1.0:jar:tests".to_owned();
-        assert_eq!((file_name(&plain).as_str(), file_name(&classified).as_str()), ("trino-iceberg-476.zip", "core-1.0-tests.jar"));
+        assert_eq!(
+            (file_name(&plain).as_str(), file_name(&classified).as_str()),
+            ("trino-iceberg-476.zip", "core-1.0-tests.jar")
+        );
         let text = project(Service::Trino, [&plain, &classified].into_iter());
         assert!(text.contains("<version>476</version><type>zip</type><exclusions>"), "{text}");
         assert!(text.contains("<type>jar</type><classifier>tests</classifier>"), "{text}");

@@ -18,9 +18,11 @@ impl Diagnostic for StackError {
         match &self.0 {
             Error::Missing { .. } | Error::NoProc => codes::STACK_PROGRAM,
             Error::Fetch { .. } | Error::Checksum { .. } => codes::STACK_FETCH,
-            Error::Start { .. } | Error::NotEnded { .. } | Error::Busy { .. } | Error::Abandoned { .. } => {
-                codes::STACK_SERVICE
-            }
+            Error::Start { .. }
+            | Error::NotEnded { .. }
+            | Error::Busy { .. }
+            | Error::Abandoned { .. }
+            | Error::NoPort { .. } => codes::STACK_SERVICE,
             Error::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => codes::MACHINE_DISK,
             Error::File { .. } | Error::State { .. } => codes::STORE_IO,
             Error::Name { .. } | Error::InUse { .. } => codes::USAGE,
@@ -51,15 +53,22 @@ impl Diagnostic for StackError {
         Some(match &self.0 {
             Error::Missing { install, .. } => install.clone(),
             Error::NoProc => "use the containers: `docker compose up -d`".to_owned(),
-            Error::Fetch { .. } => "look at the log; what was fetched is kept, so the same command goes on from there".to_owned(),
+            Error::Fetch { .. } => {
+                "look at the log; what was fetched is kept, so the same command goes on from there".to_owned()
+            }
             Error::Checksum { what, .. } => {
-                format!("do not use it: remove {what} and run the same command again; if it comes again, the source is not to be trusted")
+                format!(
+                    "do not use it: remove {what} and run the same command again; if it comes again, the source is not to be trusted"
+                )
             }
             Error::Start { service, .. } => format!("`lakehost stack logs {service}` shows all that it said"),
             Error::NotEnded { pid, .. } => format!("look at it with `ps -fp {pid}`; it may wait for a disk"),
             Error::Busy { .. } => "wait for it, or end it".to_owned(),
             Error::State { path, .. } => {
-                format!("end the processes that `grep -l LAKEHOST_STACK_HOME /proc/[0-9]*/environ` finds, then remove {}", path.display())
+                format!(
+                    "end the processes that `grep -l LAKEHOST_STACK_HOME /proc/[0-9]*/environ` finds, then remove {}",
+                    path.display()
+                )
             }
             Error::Name { .. } => "use letters, digits, - and _, at most 64".to_owned(),
             Error::InUse { .. } => "`lakehost stack down` first".to_owned(),

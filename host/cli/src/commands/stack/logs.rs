@@ -25,8 +25,14 @@ pub fn run(arguments: &StackLogsArguments) -> Result<u8, Fault> {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Usage {
-                message: format!("{} was not started yet by this stack: there is no {}", Service::from(arguments.service), path.display()),
-                hint: Some("`lakehost stack status` shows the services; --name or --home choose another stack".to_owned()),
+                message: format!(
+                    "{} was not started yet by this stack: there is no {}",
+                    Service::from(arguments.service),
+                    path.display()
+                ),
+                hint: Some(
+                    "`lakehost stack status` shows the services; --name or --home choose another stack".to_owned(),
+                ),
             }
             .into());
         }
