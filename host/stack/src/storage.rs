@@ -30,6 +30,8 @@ pub fn launch(home: &Home, program: PathBuf, secrets: &Secrets, port: u16) -> La
     launch
 }
 
+/// Whether MinIO says that it is.
+#[must_use]
 pub fn is_ready(port: u16) -> bool {
     http::is_well(port, "/minio/health/ready", "")
 }

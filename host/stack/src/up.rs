@@ -265,7 +265,7 @@ impl Start<'_> {
     /// Ends what this call started, users first.
     fn end_started(&self) -> Result<(), Error> {
         let mut started = std::mem::take(&mut lock(&self.progress).started);
-        started.sort_by(|one, other| other.0.cmp(&one.0));
+        started.sort_by_key(|(service, ..)| std::cmp::Reverse(*service));
         let mut state = lock(&self.state);
         for (service, process, signal, limit) in &started {
             process.end(*signal, *limit);

@@ -75,7 +75,7 @@ fn outcome(up: &Up) -> &'static str {
 }
 
 fn up_text(home: &Home, ups: &[Up], statuses: &[Status]) -> String {
-    let mut table = TextTable::new([("service", Align::Left), ("", Align::Left), ("address", Align::Left)]);
+    let mut table = TextTable::new([("service", Align::Left), ("outcome", Align::Left), ("address", Align::Left)]);
     for up in ups {
         let address =
             statuses.iter().find(|status| status.service == up.service).and_then(|status| status.address.clone());

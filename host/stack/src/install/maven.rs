@@ -41,7 +41,7 @@ pub fn fetch(
     plugin: &str,
 ) -> Result<BTreeMap<String, PathBuf>, Error> {
     private_folder(installer.cache)?;
-    let record = installer.cache.join(format!("{service}-{}.json", program.version));
+    let record = record(installer.cache, service, program);
     if let Some(known) = known(&record, program) {
         return Ok(known);
     }
@@ -52,6 +52,15 @@ pub fn fetch(
     }
     installer.watch.say(&format!("fetching {service} {}", program.version));
     let found = resolve(installer, service, program, plugin)?;
+    let verified = compared(program, &found, &installer.log(service.name()))?;
+    let text = serde_json::to_vec_pretty(&verified)
+        .map_err(|error| Error::State { path: record.clone(), message: error.to_string() })?;
+    write_private(&record, &text)?;
+    Ok(verified.into_iter().map(|(coordinate, file)| (coordinate, file.path)).collect())
+}
+
+/// All files of a program among those that were found, each with the hash that is pinned.
+fn compared(program: &JavaProgram, found: &[PathBuf], log: &Path) -> Result<BTreeMap<String, Verified>, Error> {
     let mut verified = BTreeMap::new();
     for (coordinate, sha256) in &program.artifacts {
         let name = file_name(coordinate);
@@ -59,7 +68,7 @@ pub fn fetch(
         let path = path.ok_or_else(|| Error::Fetch {
             what: coordinate.clone(),
             said: "mvn answers without it".to_owned(),
-            log: installer.log(service.name()),
+            log: log.to_owned(),
         })?;
         let now = digest::of_file(path).map_err(Error::file(path, "read"))?;
         if now != *sha256 {
@@ -67,10 +76,17 @@ pub fn fetch(
         }
         verified.insert(coordinate.clone(), Verified::of(path, now).map_err(Error::file(path, "read"))?);
     }
-    let text = serde_json::to_vec_pretty(&verified)
-        .map_err(|error| Error::State { path: record.clone(), message: error.to_string() })?;
-    write_private(&record, &text)?;
-    Ok(verified.into_iter().map(|(coordinate, file)| (coordinate, file.path)).collect())
+    Ok(verified)
+}
+
+/// Where it is written what was fetched and compared.
+fn record(cache: &Path, service: Service, program: &JavaProgram) -> PathBuf {
+    cache.join(format!("{service}-{}.json", program.version))
+}
+
+/// Whether nothing of a program would have to be fetched.
+pub fn is_fetched(cache: &Path, service: Service, program: &JavaProgram) -> bool {
+    known(&record(cache, service, program), program).is_some()
 }
 
 /// What was fetched and compared before, when all of it is still there.
@@ -178,10 +194,15 @@ mod tests {
         };
         let record = folder.path().join("record.json");
         assert_eq!(known(&record, &program), None);
-        let verified = BTreeMap::from([(coordinate.clone(), Verified::of(&path, sha256).unwrap())]);
+        let verified = compared(&program, std::slice::from_ref(&path), &record).unwrap();
         std::fs::write(&record, serde_json::to_vec(&verified).unwrap()).unwrap();
         assert_eq!(known(&record, &program).unwrap()[&coordinate], path);
         std::fs::write(&path, "two, longer").unwrap();
         assert_eq!(known(&record, &program), None);
+        let error = compared(&program, &[path], &record).unwrap_err();
+        assert!(matches!(&error, Error::Checksum { pinned, .. } if *pinned == sha256), "{error}");
+        assert!(error.to_string().ends_with("core-1.0.jar is not what is pinned"), "{error}");
+        let error = compared(&program, &[], &record).unwrap_err();
+        assert_eq!(error.to_string(), "org.x:core:1.0:jar cannot be fetched");
     }
 }

@@ -54,6 +54,27 @@ impl Installer<'_> {
     }
 }
 
+/// Fetches all that the services need, where it is not there yet.
+pub fn all(installer: &Installer<'_>) -> Result<(), Error> {
+    let versions = versions()?;
+    crate::postgres::install()?;
+    minio(installer, &versions)?;
+    crate::rest::install(installer, &versions)?;
+    crate::nessie::install(installer, &versions)?;
+    crate::trino::install(installer, &versions).map(drop)
+}
+
+/// Whether [`all`] was done for these versions and nothing would be fetched.
+#[must_use]
+pub fn all_present(cache: &Path) -> bool {
+    let Ok(versions) = versions() else { return false };
+    let fetched =
+        [(Service::Rest, &versions.rest), (Service::Nessie, &versions.nessie), (Service::Trino, &versions.trino)];
+    crate::postgres::programs().is_some()
+        && present_minio().is_some()
+        && fetched.iter().all(|(service, program)| maven::is_fetched(cache, *service, program))
+}
+
 /// The MinIO that is named, in the path, or was built before.
 pub fn present_minio() -> Option<PathBuf> {
     let named = std::env::var_os(MINIO_VARIABLE).map(PathBuf::from);
