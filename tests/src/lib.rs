@@ -6,6 +6,7 @@
 mod answers;
 mod audit;
 mod change;
+mod cluster;
 mod cursor;
 mod disk_full;
 mod endpoint;

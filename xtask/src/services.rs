@@ -4,14 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use lakehost_stack::install::{self, Installer};
+use lakehost_stack::{Watch, postgres as stack_postgres, versions};
 
 use crate::process::{self, Output};
-use crate::workspace::Workspace;
-
-/// The last community version, as its Go module names it.
-const MINIO: &str = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c";
-/// Where Debian keeps a folder of programs for each major version of Postgres.
-const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
 
 /// What the tests are told, and what they will skip.
 #[derive(Default)]
@@ -29,18 +25,27 @@ pub struct Services {
 /// Tests by the module that they are in.
 const NEEDS_POSTGRES: [&str; 2] = ["on_postgres", "tests::services::"];
 const NEEDS_S3: [&str; 4] = ["on_s3::", "and_s3::", "store::s3::tests::", "tests::s3_faults::"];
+const NEEDS_BOTH: [&str; 1] = ["stack_tests::"];
+const NEEDS_CLUSTER: [&str; 1] = ["cluster::"];
 
 impl Services {
-    /// Looks for the servers. Postgres is installed where apt may; MinIO is built, which takes minutes once, when `build` says so.
-    pub fn ensure(workspace: &Workspace, build: bool, output: &Output) -> Result<Self> {
+    /// Looks for the servers. Postgres is installed where apt may; the others are fetched and built, which takes minutes once, when `build` says so.
+    pub fn ensure(build: bool, output: &Output) -> Result<Self> {
         let mut services = Self::default();
         match postgres(output) {
-            Ok(folder) => services.add("LAKEHOST_POSTGRES_BIN", folder, "postgres"),
+            Ok(folder) => services.add(stack_postgres::VARIABLE, folder, "postgres"),
             Err(error) => services.lack(format!("postgres ({error:#})"), &NEEDS_POSTGRES),
         }
-        match minio(workspace, build, output) {
-            Ok(program) => services.add("LAKEHOST_MINIO", program, "minio"),
+        match minio(build) {
+            Ok(program) => services.add(install::MINIO_VARIABLE, program, "minio"),
             Err(error) => services.lack(format!("S3 server ({error:#})"), &NEEDS_S3),
+        }
+        if !services.skipped.is_empty() {
+            services.without.extend(NEEDS_BOTH);
+        }
+        match cluster(build) {
+            Ok(cache) => services.add("LAKEHOST_CLUSTER", cache, "REST catalog, Nessie, Trino"),
+            Err(error) => services.lack(format!("cluster ({error:#})"), &NEEDS_CLUSTER),
         }
         Ok(services)
     }
@@ -68,7 +73,7 @@ impl Services {
 
 /// The folder with `initdb` and `postgres`.
 fn postgres(output: &Output) -> Result<PathBuf> {
-    if let Some(folder) = debian_postgres() {
+    if let Some(folder) = stack_postgres::programs() {
         return Ok(folder);
     }
     let root = process::stdout_of(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
@@ -87,34 +92,31 @@ fn postgres(output: &Output) -> Result<PathBuf> {
     let mut install = Command::new("apt-get");
     install.args(["install", "-y", "-qq", "--no-install-recommends", "postgresql"]);
     process::run(install.env("DEBIAN_FRONTEND", "noninteractive"), output)?;
-    debian_postgres().context("the package postgresql brought no initdb")
+    stack_postgres::programs().context("the package postgresql brought no initdb")
 }
 
-fn debian_postgres() -> Option<PathBuf> {
-    let versions = std::fs::read_dir(DEBIAN_POSTGRES).ok()?;
-    let mut folders: Vec<PathBuf> = versions.flatten().map(|version| version.path().join("bin")).collect();
-    folders.sort();
-    folders.into_iter().rev().find(|folder| folder.join("initdb").is_file())
-}
-
-/// The program; built once for this target folder.
-fn minio(workspace: &Workspace, build: bool, output: &Output) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(found) = std::env::split_paths(&path).map(|folder| folder.join("minio")).find(|file| file.is_file()) {
+/// The program: one that is there, or the pinned one, built once into the cache of `lakehost stack`.
+fn minio(build: bool) -> Result<PathBuf> {
+    if let Some(found) = install::present_minio() {
         return Ok(found);
-    }
-    let folder = workspace.scratch("tools")?.join("bin");
-    let program = folder.join("minio");
-    if program.is_file() {
-        return Ok(program);
     }
     if !build {
         anyhow::bail!("MinIO is built by `cargo xtask test --full`");
     }
-    process::stdout_of(Command::new("go").arg("version")).context("no go to build MinIO with")?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut install = Command::new("go");
-    install.args(["install", "-p", "2", MINIO]).env("GOBIN", &folder).env("GOFLAGS", "-buildvcs=false");
-    process::run(&mut install, output)?;
-    Ok(program)
+    let (cache, watch) = (install::cache_folder(), Watch::nobody());
+    Ok(install::minio(&Installer { cache: &cache, watch: &watch }, &versions::versions()?)?)
+}
+
+/// The folder with the programs of all services.
+fn cluster(build: bool) -> Result<PathBuf> {
+    let (cache, watch) = (install::cache_folder(), Watch::nobody());
+    if !install::all_present(&cache) {
+        if !build {
+            anyhow::bail!(
+                "its programs are fetched by `cargo xtask test --full`, or by `lakehost stack up --with nessie`"
+            );
+        }
+        install::all(&Installer { cache: &cache, watch: &watch })?;
+    }
+    Ok(cache)
 }

@@ -7,6 +7,7 @@ mod models;
 mod plugins;
 mod rejects;
 mod rows;
+mod stack;
 mod upkeep;
 mod versions;
 
@@ -20,6 +21,7 @@ pub use models::*;
 pub use plugins::*;
 pub use rejects::*;
 pub use rows::*;
+pub use stack::*;
 pub use upkeep::*;
 pub use versions::*;
 
@@ -62,6 +64,9 @@ pub enum Command {
     /// Plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// The services of a full lakehouse on this machine: S3 store, Postgres, catalogs, Trino
+    #[command(subcommand)]
+    Stack(StackCommand),
     /// What an error code means and what to try
     Explain(ExplainArguments),
     /// Check this machine, the warehouse and the components
@@ -432,6 +437,7 @@ impl Command {
             Self::Snapshots(arguments) => arguments.format.into(),
             Self::Plugin(PluginCommand::Inspect(arguments)) => arguments.format.into(),
             Self::Doctor(arguments) => arguments.format.into(),
+            Self::Stack(command) => command.format().into(),
             Self::Init(_) | Self::Explain(_) | Self::Completions(_) => ErrorFormat::None,
         }
     }

@@ -4,9 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "servers of tests alone: what cannot be ends the test")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -55,7 +54,7 @@ struct Running {
 pub fn postgres() -> Option<u16> {
     static CLUSTER: OnceLock<Option<Running>> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| {
-        let Some(programs) = postgres_programs() else {
+        let Some(programs) = lakehost_stack::postgres::programs() else {
             skipped("postgres (no initdb; LAKEHOST_POSTGRES_BIN names the folder of the programs)");
             return None;
         };
@@ -92,19 +91,13 @@ impl Minio {
 pub fn minio() -> Option<Minio> {
     static SERVER: OnceLock<Option<Running>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
-        let Some(program) = minio_program() else {
-            skipped("S3 (no minio in the path; LAKEHOST_MINIO names it)");
+        let Some(program) = lakehost_stack::install::present_minio() else {
+            skipped("S3 (no MinIO in the path or built by `lakehost stack`; LAKEHOST_MINIO names it)");
             return None;
         };
-        let variables = [
-            ("MINIO_ROOT_USER", Minio::KEY),
-            ("MINIO_ROOT_PASSWORD", Minio::SECRET),
-            ("MINIO_CI_CD", "1"),
-            ("MINIO_BROWSER", "off"),
-            ("MINIO_UPDATE", "off"),
-            ("GOMEMLIMIT", "512MiB"),
-        ];
-        Some(start(MINIO, &program, &variables, |port| is_ready(port).unwrap_or(false)))
+        let variables: Vec<(&str, String)> =
+            lakehost_stack::minio_variables(Minio::KEY, Minio::SECRET).into_iter().collect();
+        Some(start(MINIO, &program, &variables, lakehost_stack::minio_is_ready))
     });
     server.as_ref().map(|running| Minio { port: running.port })
 }
@@ -115,32 +108,7 @@ fn skipped(what: &str) {
     eprintln!("skipped: {what}");
 }
 
-/// The folder that holds `initdb` and `postgres`: the one named, or the newest where Debian puts them.
-fn postgres_programs() -> Option<PathBuf> {
-    let named = std::env::var_os("LAKEHOST_POSTGRES_BIN").map(PathBuf::from);
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
-    found.sort();
-    named.into_iter().chain(found.into_iter().rev()).find(|folder| folder.join("initdb").is_file())
-}
-
-fn minio_program() -> Option<PathBuf> {
-    let named = std::env::var_os("LAKEHOST_MINIO").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    named.into_iter().chain(std::env::split_paths(&path).map(|folder| folder.join("minio"))).find(|file| file.is_file())
-}
-
-/// Whether MinIO says that it is.
-fn is_ready(port: u16) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    write!(stream, "GET /minio/health/ready HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(4_096).read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
-}
-
-fn start(script: &str, program: &Path, variables: &[(&str, &str)], ready: impl Fn(u16) -> bool) -> Running {
+fn start(script: &str, program: &Path, variables: &[(&str, String)], ready: impl Fn(u16) -> bool) -> Running {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap().port();
     let folder = tempfile::tempdir().unwrap().keep();
     // To MinIO a folder of its data is a bucket; initdb makes its own.
@@ -152,7 +120,7 @@ fn start(script: &str, program: &Path, variables: &[(&str, &str)], ready: impl F
         .arg(program)
         .arg(&folder)
         .arg(port.to_string())
-        .envs(variables.iter().copied())
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();

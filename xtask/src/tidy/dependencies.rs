@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("host/query", &["lakehost-pipeline", "lakehost-lake"]),
     ("host/models", &["lakehost-pipeline"]),
     ("host/endpoint", &["lakehost-pipeline", "lakehost-lake"]),
+    ("host/stack", &[]),
     (
         "host/cli",
         &[
@@ -25,14 +26,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "lakehost-query",
             "lakehost-models",
             "lakehost-endpoint",
+            "lakehost-stack",
             // Optional, behind the feature `native-cleaner`: what the bench compares the component with.
             "lakehost-sdk",
             "trip_cleaner",
         ],
     ),
-    ("tests/server", &[]),
+    ("tests/server", &["lakehost-stack"]),
     ("tests", ANY),
-    ("xtask", &["lakehost-server"]),
+    ("xtask", &["lakehost-server", "lakehost-stack"]),
     (UNIFY, &[]),
 ];
 /// A plugin sees the SDK and nothing else of ours.
@@ -56,7 +58,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["host/cli"]),
     ("clap_complete", &["host/cli"]),
     ("indicatif", &["host/cli"]),
-    ("toml", &["host/cli"]),
+    ("toml", &["host/cli", "host/stack"]),
     ("tracing-subscriber", &["host/cli"]),
     ("anyhow", &["host/cli", "tests", "tests/server", "xtask"]),
     ("tokio", &["host/cli", "host/endpoint", "host/fetch", "host/lake", "host/models", "host/query", "host/wasm"]),

@@ -41,7 +41,7 @@ pub fn run(arguments: &InitArguments) -> Result<u8, Fault> {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = text.chars().all(|c| c.is_alphanumeric() || "/._-+:@%,=".contains(c));
     if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }

@@ -17,6 +17,7 @@ pub mod resolve;
 pub mod run;
 pub mod runs;
 pub mod snapshots;
+pub mod stack;
 pub mod table;
 pub mod table_change;
 pub mod table_diff;
@@ -57,6 +58,7 @@ pub fn dispatch(command: &Command) -> Result<u8, Fault> {
         Command::Catalog(CatalogCommand::Serve(arguments)) => catalog::serve(arguments),
         Command::Snapshots(arguments) => snapshots::run(arguments),
         Command::Plugin(PluginCommand::Inspect(arguments)) => plugin::inspect(arguments),
+        Command::Stack(command) => stack::run(command),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
