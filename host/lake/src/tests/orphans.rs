@@ -14,17 +14,17 @@ use crate::core::Core;
 use crate::fail_point;
 use crate::{IcebergLake, OrphanKind, OrphanOptions, PendingUpload, Process, Store, StoredFile};
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every file of the warehouse is so old by the clock of the file system.
-fn age(world: &World, age: Duration) {
+pub fn age(world: &World, age: Duration) {
     let root = world.folder.path().join("warehouse");
     for name in world.files() {
         File::options().append(true).open(root.join(name)).unwrap().set_modified(SystemTime::now() - age).unwrap();
     }
 }
 
-fn found(world: &World, lake: &IcebergLake, options: &OrphanOptions) -> BTreeSet<String> {
+pub fn found(world: &World, lake: &IcebergLake, options: &OrphanOptions) -> BTreeSet<String> {
     let root = format!("{}/", world.folder.path().canonicalize().unwrap().join("warehouse").display());
     let orphans = lake.orphans(Some(&table()), options).unwrap();
     orphans.iter().map(|orphan| orphan.location.strip_prefix(&root).unwrap().to_owned()).collect()
