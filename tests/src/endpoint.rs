@@ -288,3 +288,50 @@ fn what_cannot_be_served_is_said_with_the_way_out() -> Result<()> {
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     Ok(())
 }
+
+/// What a machine must have for an engine that is no library, or the reason why the test says nothing.
+fn engine(variables: &[&str]) -> Option<Vec<String>> {
+    if std::env::var_os("LAKEHOST_FULL").is_none() {
+        eprintln!("skipped: starts a server of its own; `cargo xtask test --full` runs it");
+        return None;
+    }
+    let found: Option<Vec<String>> = variables.iter().map(|name| std::env::var(name).ok()).collect();
+    if found.is_none() {
+        eprintln!("skipped: {} must be set", variables.join(", "));
+    }
+    found
+}
+
+#[test]
+fn spark_makes_changes_and_reads_tables() -> Result<()> {
+    let Some(found) = engine(&["LAKEHOST_SPARK_PYTHON", "LAKEHOST_SPARK_ICEBERG"]) else { return Ok(()) };
+    let bench = Bench::serving(&[MONTH])?;
+    expect(&bench.load("green", "2024-01", &[])?, 0, &["loaded"]);
+    let served = Served::start(&bench, &[])?;
+    let seen = served.script(Path::new(&found[0]), "through_spark.py", "tour", &[TABLE])?;
+    let check = |key: &str, wanted: Value| assert_eq!(seen[key], wanted, "{key}");
+    check("rows", json!([["2", "bb"], ["3", "c"]]));
+    check("replaced", json!([["6"], ["9"]]));
+    check("tables", json!(["c", "t"]));
+    check("rows_after", json!([["2"]]));
+    check("other", json!([ROWS.to_string()]));
+    no_orphans(&bench)
+}
+
+#[test]
+fn trino_makes_changes_and_reads_tables() -> Result<()> {
+    let Some(found) = engine(&["LAKEHOST_TRINO_HOME", "JAVA_HOME"]) else { return Ok(()) };
+    let Some(python) = python() else { return Ok(()) };
+    let bench = Bench::serving(&[])?;
+    let served = Served::start(&bench, &[])?;
+    let seen = served.script(&python, "through_trino.py", "tour", &[&found[0]])?;
+    let check = |key: &str, wanted: Value| assert_eq!(seen[key], wanted, "{key}");
+    check("ctas", json!([[2], [4]]));
+    check("rows", json!([[2, "bb"], [3, "c"]]));
+    check("replaced", json!([[6], [9]]));
+    check("tables", json!(["d", "t"]));
+    check("rows_after", json!([[2]]));
+    let rows = answer(&bench, &["query", "select id, name from trino.t order by id"])?;
+    assert_eq!(rows, json!([{ "id": 2, "name": "bb" }, { "id": 3, "name": "c" }]));
+    no_orphans(&bench)
+}

@@ -171,6 +171,7 @@ Spark
   --conf spark.sql.catalog.lake.type=rest
   --conf spark.sql.catalog.lake.uri={uri}
   --conf spark.sql.catalog.lake.token={shown}
+  --conf spark.sql.catalog.lake.rest.auth.type=oauth2
 
 Trino (etc/catalog/lake.properties)
   connector.name=iceberg
