@@ -41,8 +41,7 @@ impl Served {
 
     /// Ctrl-C: how it ended, and what else it said on stdout.
     fn stop(mut self) -> Result<(Option<i32>, String)> {
-        // SAFETY: a signal to a child that was not waited for yet, so its id is still its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        interrupt(&self.child);
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest)?;
         Ok((self.child.wait()?.code(), rest))
@@ -65,6 +64,11 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn interrupt(child: &Child) {
+    // SAFETY: a signal to a child that was not waited for yet, so its id is still its own.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
 }
 
 /// A verb's JSON; it must succeed.
@@ -260,6 +264,20 @@ fn the_token_comes_from_where_it_was_put_and_nobody_else_reads_it() -> Result<()
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
     }
+    // What people paste names the file and not the token.
+    let mut child =
+        bench.command(&["catalog", "serve", "--port", "0", "--token-file", &path]).stdout(Stdio::piped()).spawn()?;
+    let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    let mut text = String::new();
+    stdout.read_line(&mut text)?;
+    interrupt(&child);
+    stdout.read_to_string(&mut text)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    for part in [&format!("TOKEN stands for what is in the file {path}"), "ATTACH 'lakehost' AS lake", "load_catalog("]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains(&tokens[0]), "{text}");
     std::fs::write(&file, "short\n")?;
     let refused = bench.run(&["catalog", "serve", "--port", "0", "--token-file", &path])?;
     assert_eq!(refused.code, 2, "{}", refused.stderr);
