@@ -2,6 +2,7 @@
 
 mod catalog;
 mod change;
+mod history;
 mod models;
 mod rejects;
 mod rows;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 pub use catalog::*;
 pub use change::*;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use history::*;
 pub use models::*;
 pub use rejects::*;
 pub use rows::*;
@@ -148,6 +150,9 @@ pub struct RunArguments {
     /// Add the columns ingested_at and source_file
     #[arg(long, help_heading = "Table")]
     pub metadata_columns: bool,
+    /// Store the source files themselves too, in raw_data/ of the warehouse, before their rows are committed
+    #[arg(long, help_heading = "Table")]
+    pub raw_landing: bool,
     /// Count rejected rows without keeping them in TABLE__rejected
     #[arg(long, help_heading = "Table")]
     pub no_quarantine: bool,
@@ -209,6 +214,9 @@ pub struct QueryArguments {
     /// How rows are printed
     #[arg(long, value_enum, default_value_t)]
     pub format: RowFormat,
+    /// Who answers: this process, or the Trino of the profile
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Engine,
     /// Write the rows to a file instead
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -334,19 +342,6 @@ pub struct ResolveArguments {
     /// One run; all without it
     #[arg(value_name = "RUN-ID")]
     pub run_id: Option<String>,
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ReportFormat,
-    #[command(flatten)]
-    pub place: Place,
-}
-
-#[derive(Debug, Args)]
-pub struct SnapshotsArguments {
-    #[arg(value_name = "TABLE")]
-    pub table: String,
-    /// The newest so many, 0 for all
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    pub limit: usize,
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
     #[command(flatten)]

@@ -94,6 +94,11 @@ impl Error {
         Self::File { path: path.display().to_string(), action, source }
     }
 
+    /// Whoever read stdout went away.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     /// An answer that stdout refused, of a load that had ended: says how.
     pub fn after(self, report: &RunReport) -> Self {
         match self {

@@ -21,6 +21,7 @@ mod embedded;
 mod error;
 mod exit_code;
 mod failures;
+mod html;
 mod logs;
 mod memory;
 mod models;
@@ -38,6 +39,7 @@ mod screen;
 mod signals;
 mod table;
 mod time;
+mod trino;
 mod upkeep;
 mod warehouse;
 
@@ -48,7 +50,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use lakehost_pipeline::Fault;
 
-use crate::args::{Arguments, Command, ErrorFormat, RejectsCommand};
+use crate::args::{Arguments, Command, Engine, ErrorFormat, RejectsCommand};
 use crate::error::Error;
 use crate::render::Colour;
 
@@ -60,12 +62,7 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(not_understood(&error, &typed)),
     };
     logs::start();
-    let survives = matches!(
-        arguments.command,
-        // A client that hangs up must not end a server.
-        Command::Run(_) | Command::Models(_) | Command::Rejects(RejectsCommand::Replay(_)) | Command::Catalog(_)
-    );
-    if !survives {
+    if !outlives_its_reader(&arguments.command) {
         signals::default_broken_pipe();
     }
     let code = commands::dispatch(&arguments.command).unwrap_or_else(|fault| {
@@ -75,6 +72,19 @@ fn main() -> ExitCode {
         exit_code::of_fault(&fault)
     });
     ExitCode::from(code)
+}
+
+/// Whether something is left to do when nobody reads stdout any more.
+fn outlives_its_reader(command: &Command) -> bool {
+    match command {
+        // Neither dbt nor a load ends with who reads its report, nor a server with a client that hangs up.
+        Command::Run(_) | Command::Models(_) | Command::Rejects(RejectsCommand::Replay(_)) | Command::Catalog(_) => {
+            true
+        }
+        // The query is ended on the server.
+        Command::Query(arguments) => arguments.engine == Engine::Trino,
+        _ => false,
+    }
 }
 
 /// A fault on stderr, for people.

@@ -36,6 +36,11 @@ pub fn set_line(line: Option<ProgressBar>) {
     screen().line = line;
 }
 
+/// The line on the screen.
+pub fn line() -> Option<ProgressBar> {
+    screen().line.clone()
+}
+
 /// From now on messages are of this window.
 pub fn set_window(window: Option<String>) {
     screen().window = window;

@@ -19,6 +19,14 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
+    /// What is said in a profile that has another maintainer.
+    pub fn left_to_trino(report: &RunReport) -> Self {
+        let loaded = report.windows.iter().any(|window| window.status == Status::Loaded);
+        let said =
+            "left to Trino, by `maintained_by` of the profile: `lakehost table compact`, `expire` and `orphans` ask it";
+        Self { done: loaded.then(|| said.to_owned()).into_iter().collect(), problems: Vec::new() }
+    }
+
     /// Lines behind those of the windows.
     pub fn text(&self) -> String {
         self.done.iter().map(|sentence| format!("  {:<13}  {}\n", "maintenance", line(sentence))).collect()

@@ -43,6 +43,7 @@ mod process;
 mod properties;
 mod provenance;
 mod publish;
+mod raw;
 mod refs;
 mod reject_spool;
 mod rejects;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{Schema, SchemaRef};
-use lakehost_columnar::{BatchSource, PartitionField, SinkFactory};
-use lakehost_pipeline::Fault;
+use lakehost_columnar::{BatchSource, ByteSource, PartitionField, SinkFactory};
 use lakehost_pipeline::ports::{
-    CommitRequest, Committed, Load, Merged, RejectWriter, Staged, TableName, Target, WriteMode,
+    CommitRequest, Committed, Load, Merged, RejectWriter, SourceObject, Staged, TableName, Target, WriteMode,
 };
+use lakehost_pipeline::{Fault, Window};
 
 use crate::commit::{Action, Ended, Landing, LoadAction, Prepared, keeps_files, land, open, rehearse};
 use crate::core::Core;
@@ -18,6 +18,7 @@ use crate::fail_point;
 use crate::intent::Intent;
 use crate::merge::{Merge, MergeAction};
 use crate::plan::Plan;
+use crate::raw;
 use crate::refs;
 use crate::reject_spool::Spool;
 use crate::rejects::Rejects;
@@ -323,6 +324,12 @@ impl Load for LakeLoad {
     fn evolve(&mut self, found: &Schema, file: &str) -> Result<(), Fault> {
         self.plan = self.plan.evolve(&self.target, found, file)?;
         Ok(())
+    }
+
+    fn keep_raw(&self, object: &SourceObject, bytes: &dyn ByteSource) -> Result<String, Fault> {
+        let window = self.target.window.as_ref().map(Window::label);
+        let folder = raw::folder(self.core.warehouse.root(), &self.target.table, window);
+        Ok(raw::keep(self.core.store.as_ref(), &folder, object, bytes)?)
     }
 
     fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {

@@ -18,7 +18,10 @@ pub struct Tls {
 
 impl Tls {
     /// A client that trusts and shows them.
-    pub(crate) fn apply(&self, mut builder: ClientBuilder) -> io::Result<ClientBuilder> {
+    ///
+    /// # Errors
+    /// A file that cannot be read or is none in PEM, by name.
+    pub fn apply(&self, mut builder: ClientBuilder) -> io::Result<ClientBuilder> {
         if let Some(path) = &self.ca {
             let found = Certificate::from_pem_bundle(&read(path)?).map_err(|_| unsound(path, "certificate"))?;
             if found.is_empty() {

@@ -58,6 +58,10 @@ codes! {
     MODELS_FAILED = "LH0701", "a model or one of its tests failed; the loaded data is committed";
     MODELS_PROJECT = "LH0702", "dbt cannot run the project";
     MODELS_ENVIRONMENT = "LH0703", "dbt cannot be set up on this machine";
+    TRINO_STATEMENT = "LH0721", "Trino ends a statement with an error";
+    TRINO_UNAVAILABLE = "LH0722", "Trino cannot be reached";
+    TRINO_ACCESS = "LH0723", "Trino refuses access";
+    TRINO_UNKNOWN = "LH0724", "it is not known whether Trino carried out a statement";
     TRUST_GRANT = "LH0801", "a plugin asks for something that was not granted";
     TRUST_UNKNOWN_PLUGIN = "LH0802", "an unknown plugin asks for grants and nobody approved them";
     BUG = "LH0901", "a bug in lakehost";

@@ -51,6 +51,8 @@ pub struct Plan {
     pub quarantine: bool,
     /// Refuse a window when more than this share of its rows is rejected, 0..=1.
     pub max_rejected: Option<f64>,
+    /// Store the source files themselves before their rows are committed.
+    pub raw_landing: bool,
     /// Budget of the whole run.
     pub memory_bytes: u64,
     /// Worker threads for columns.

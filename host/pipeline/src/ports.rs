@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{FieldRef, Schema, SchemaRef};
-use lakehost_columnar::{BatchSource, PartitionField, Rows, SinkFactory, SortKey, WrittenFile};
+use lakehost_columnar::{BatchSource, ByteSource, PartitionField, Rows, SinkFactory, SortKey, WrittenFile};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{Check, CheckOutcome};
@@ -115,6 +115,9 @@ pub struct SourceObject {
     pub length: u64,
     /// Lower-case hex.
     pub sha256: String,
+    /// Where the warehouse keeps it as it came, when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
 }
 
 /// A configured source connector.
@@ -129,6 +132,12 @@ pub trait Source: Send {
     fn open(&mut self, split: &Split) -> Result<Rows, Fault>;
     /// What the split read, with content hashes; waits for its downloads to end. Called after its rows.
     fn objects(&mut self, split: &Split) -> Result<Vec<SourceObject>, Fault>;
+    /// The bytes of what [`Source::objects`] will answer of the split, in the same order; none: its rows are the plugin's own. Called after its
+    /// rows and before its objects.
+    fn contents(&mut self, split: &Split) -> Result<Vec<Arc<dyn ByteSource>>, Fault> {
+        let _ = split;
+        Ok(Vec::new())
+    }
     /// The state to commit with the rows of the last plan, JSON. Called once, after the last of them; `state`: as in the plan.
     fn checkpoint(
         &mut self,
@@ -403,6 +412,11 @@ pub trait Load: Send {
     fn evolve(&mut self, found: &Schema, file: &str) -> Result<(), Fault> {
         let _ = found;
         Err(unable(format!("{file} has columns that the table lacks, and this lake cannot change a table's columns")))
+    }
+    /// Stores a source file as it came, outside the table, unless it is there already; answers where. What is answered was read back.
+    fn keep_raw(&self, object: &SourceObject, bytes: &dyn ByteSource) -> Result<String, Fault> {
+        let _ = bytes;
+        Err(unable(format!("this lake has no place for source files such as {}", object.url)))
     }
     /// Where this load's rejected rows go: the table beside it, made on first use, published together with it.
     fn rejects(&mut self) -> Result<Arc<dyn RejectWriter>, Fault> {

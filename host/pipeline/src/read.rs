@@ -68,12 +68,28 @@ impl OneWindow<'_> {
             let rows = ports.source.open(split).map_err(add_split)?;
             self.read_split(ports, rows, steps, load, &mut tally, quarantine.as_mut()).map_err(add_split)?;
             let mark = ports.meter.enter(Stage::Download);
-            let objects = ports.source.objects(split);
+            let objects = self.objects(ports, split, load);
             ports.meter.leave(Stage::Download, mark);
             tally.objects.extend(objects.map_err(add_split)?);
         }
         tally.quarantine = quarantine;
         Ok(tally)
+    }
+
+    /// What a split read, stored as it came when the plan says so.
+    fn objects(&self, ports: &mut Ports<'_>, split: &Split, load: &dyn Load) -> Result<Vec<SourceObject>, Fault> {
+        if !self.plan.raw_landing {
+            return ports.source.objects(split);
+        }
+        let contents = ports.source.contents(split)?;
+        let mut objects = ports.source.objects(split)?;
+        for (object, bytes) in objects.iter_mut().zip(&contents) {
+            if ports.meter.cancelled() {
+                return Err(Error::Interrupted.into());
+            }
+            object.raw = Some(load.keep_raw(object, bytes.as_ref())?);
+        }
+        Ok(objects)
     }
 
     fn read_split(

@@ -209,6 +209,7 @@ impl OneWindow<'_> {
             etag: None,
             length: survey.bytes,
             sha256: survey.sha256,
+            raw: None,
         }];
         let unreadable = survey.rows.saturating_sub(tally.rows_read);
         if unreadable > 0 {

@@ -102,6 +102,7 @@ impl Source for MemorySource {
             etag: None,
             length: 1,
             sha256: crate::sha256_hex(format!("{rows:?}").as_bytes()),
+            raw: None,
         }])
     }
 }
@@ -297,6 +298,7 @@ fn world(windows: &str) -> World {
             metadata_columns: false,
             allow_empty: false,
             only_missing: false,
+            raw_landing: false,
             keep_going: false,
             force: false,
             dry_run: false,

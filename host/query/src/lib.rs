@@ -21,6 +21,7 @@ mod test_tables;
 mod time_travel;
 #[cfg(test)]
 mod trap_tests;
+mod versioned;
 
 pub use checks::{Checked, run_checks};
 pub use error::Error;

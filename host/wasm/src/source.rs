@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_schema::SchemaRef;
-use lakehost_columnar::Rows;
+use lakehost_columnar::{ByteSource, Rows};
 use lakehost_fetch::{Fetcher, Spool};
 use lakehost_pipeline::ports::{Dataset, PluginId, Source, SourceObject, SourceSpec, Split, TableName};
 use lakehost_pipeline::{Fault, Granularity, Window};
@@ -19,6 +19,7 @@ use crate::grants::Grants;
 use crate::plugin::Plugin;
 use crate::rows::{PluginRows, RowsDigest};
 use crate::running::Running;
+use crate::services::blobs::{Gone, SpoolBytes};
 
 /// Data sets of one source.
 const DATASETS_LIMIT: usize = 1_000;
@@ -290,6 +291,7 @@ impl WasmSource {
                 etag: spool.etag(),
                 length: summary.length,
                 sha256: hex(&summary.sha256),
+                raw: None,
             });
         }
         if objects.is_empty()
@@ -303,9 +305,24 @@ impl WasmSource {
                 etag: None,
                 length,
                 sha256,
+                raw: None,
             });
         }
         Ok(objects)
+    }
+
+    /// The bodies that the split read, whole ones.
+    fn bodies(&self, split: &Split) -> Result<Vec<Arc<dyn ByteSource>>> {
+        let Some(open) = self.open.get(&split.id) else { return Ok(Vec::new()) };
+        let around = Arc::clone(lock(&self.session).plugin.around());
+        let spools = open.spools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let body = |spool: &Arc<Spool>| match SpoolBytes::new(spool, &around) {
+            Ok(bytes) => Ok(Arc::new(bytes) as Arc<dyn ByteSource>),
+            Err(Gone::Source(error)) => Err(Error::Source { error }),
+            Err(Gone::Stop(Stop::Cancelled)) => Err(Error::Interrupted),
+            Err(Gone::Stop(stop)) => Err(crate::engine::host_fault("waiting for a download", &stop)),
+        };
+        spools.iter().map(body).collect()
     }
 
     fn named<T>(&self, result: Result<T>) -> Result<T, Fault> {
@@ -344,6 +361,11 @@ impl Source for WasmSource {
     fn objects(&mut self, split: &Split) -> Result<Vec<SourceObject>, Fault> {
         let objects = self.read_objects(split);
         self.named(objects)
+    }
+
+    fn contents(&mut self, split: &Split) -> Result<Vec<Arc<dyn ByteSource>>, Fault> {
+        let bodies = self.bodies(split);
+        self.named(bodies)
     }
 
     fn checkpoint(

@@ -6,6 +6,7 @@ use lakehost_pipeline::ports::TableName;
 use lakehost_pipeline::{Fault, typed_span_ms};
 use serde_json::{Value, json};
 
+use super::trino_upkeep;
 use crate::args::{CompactArguments, ExpireArguments, LogArguments, OrphansArguments, ReportFormat};
 use crate::config::resolve;
 use crate::config::sort::sort_key;
@@ -20,6 +21,9 @@ use crate::{exit_code, memory};
 pub fn compact(arguments: &CompactArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
     let place = resolve::place(&arguments.place, arguments.memory.as_deref())?;
+    if trino_upkeep::is_maintainer(&place) {
+        return trino_upkeep::compact(arguments, &name, &place);
+    }
     let sort: Vec<SortKey> = arguments.sort_by.iter().map(|text| sort_key(text)).collect::<Result<_, _>>()?;
     let options = CompactOptions {
         window: arguments.window.clone(),
@@ -84,12 +88,16 @@ fn text_compacted(name: &TableName, done: &Compacted, dry_run: bool) -> String {
 /// Forgets old snapshots.
 pub fn expire(arguments: &ExpireArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
+    let place = resolve::place(&arguments.place, None)?;
+    if trino_upkeep::is_maintainer(&place) {
+        return trino_upkeep::expire(arguments, &name, &place);
+    }
     let options = ExpireOptions {
         older_than_ms: age_ms(&arguments.older_than)?,
         keep: arguments.keep,
         dry_run: arguments.dry_run,
     };
-    let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
+    let warehouse = Warehouse::open_existing(&place)?;
     let expired = warehouse.lake.expire(&name, &options).map_err(|error| warehouse.fault(error))?;
     match arguments.format {
         ReportFormat::Json => super::print_json(&json!({
@@ -130,7 +138,7 @@ fn text_expired(name: &TableName, expired: &Expired, dry_run: bool) -> String {
 }
 
 /// `5 days`, `72 hours`, `10d`.
-fn age_ms(text: &str) -> Result<i64, Error> {
+pub fn age_ms(text: &str) -> Result<i64, Error> {
     let wrong = || Error::Usage {
         message: format!("`{}` is not an age", text.escape_debug()),
         hint: Some("write it as \"5 days\", \"72 hours\" or 10d".to_owned()),
@@ -167,7 +175,12 @@ pub fn orphans(arguments: &OrphansArguments) -> Result<u8, Fault> {
         }
         .into());
     }
-    let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
+    let place = resolve::place(&arguments.place, None)?;
+    // Trino deletes at once; what there is to delete is seen here.
+    if arguments.delete && trino_upkeep::is_maintainer(&place) {
+        return trino_upkeep::orphans(arguments, name.as_ref(), &place);
+    }
+    let warehouse = Warehouse::open_existing(&place)?;
     let found = warehouse.lake.orphans(name.as_ref(), &options).map_err(|error| warehouse.fault(error))?;
     match arguments.format {
         ReportFormat::Json => {
@@ -215,7 +228,11 @@ fn text_orphans(found: &[Orphan], delete: bool) -> String {
 /// The same files in fewer manifests.
 pub fn rewrite_manifests(arguments: &LogArguments) -> Result<u8, Fault> {
     let name = resolve::table_name(&arguments.table)?;
-    let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
+    let place = resolve::place(&arguments.place, None)?;
+    if trino_upkeep::is_maintainer(&place) {
+        return trino_upkeep::rewrite_manifests(&name, &place, arguments.format);
+    }
+    let warehouse = Warehouse::open_existing(&place)?;
     let (before, after) = warehouse.lake.rewrite_manifests(&name).map_err(|error| warehouse.fault(error))?;
     match arguments.format {
         ReportFormat::Json => super::print_json(&json!({

@@ -21,6 +21,8 @@ pub mod table;
 pub mod table_change;
 pub mod table_diff;
 pub mod table_files;
+pub mod trino_tables;
+pub mod trino_upkeep;
 pub mod versions;
 
 use std::io::{self, Write};

@@ -107,6 +107,9 @@ fn text_provenance(name: &TableName, found: &Provenance) -> String {
             line(&etag),
             line(&object.sha256)
         ));
+        if let Some(raw) = &object.raw {
+            text.push_str(&format!("             kept as it came at {}\n", line(raw)));
+        }
     }
     if let Some(digest) = &found.objects_digest {
         text.push_str(&format!("  objects    {}\n", line(&digest.to_string())));

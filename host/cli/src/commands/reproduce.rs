@@ -158,6 +158,7 @@ impl<'a> Original<'a> {
             partition: Vec::new(),
             verify: Default::default(),
             metadata_columns: self.recorded.metadata_columns,
+            raw_landing: false,
             max_rejected: None,
             contract: self.recorded.contract(),
             renames: self.recorded.rename.clone().into_iter().collect(),

@@ -10,6 +10,7 @@ use lakehost_wasm::{Grants, Plugin, WasmSource};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::trino_upkeep;
 use crate::approve::Terminal;
 use crate::args::{ReportFormat, RunArguments};
 use crate::checker::LakeChecker;
@@ -204,6 +205,9 @@ pub fn load_request(
     })?;
     report::add_process_cpu(&mut report, &progress.window_cpu_seconds());
     let upkeep = match (&request.maintenance, &warehouse) {
+        (Some(_), _) if !plan.dry_run && trino_upkeep::is_maintainer(&request.place) => {
+            Some(Upkeep::left_to_trino(&report))
+        }
         (Some(thresholds), Some(warehouse)) if !plan.dry_run => {
             Some(upkeep::after(&report, &warehouse.lake, thresholds, request.place.memory_bytes, &signals::stop_flag()))
         }
@@ -398,6 +402,7 @@ fn plan(
         partition: request.partition.clone(),
         verify: request.verify,
         metadata_columns: request.metadata_columns,
+        raw_landing: request.raw_landing,
         allow_empty: arguments.allow_empty,
         only_missing: arguments.only_missing,
         keep_going: arguments.keep_going,

@@ -1,30 +1,59 @@
-//! `lakehost snapshots TABLE`: what each snapshot brought: rows, growth, run, plugins, source.
+//! `lakehost snapshots TABLE`: what each snapshot brought: rows, growth, run, plugins, source; and the present against an earlier one.
+
+mod page;
 
 use lakehost_lake::SnapshotInfo;
 use lakehost_pipeline::Fault;
 use serde_json::{Value, json};
 
-use crate::args::{ReportFormat, SnapshotsArguments};
+use super::table_diff;
+use super::trino_tables::History;
+use crate::args::{Engine, HistoryFormat, SnapshotsArguments};
 use crate::config::resolve;
+use crate::error::Error;
 use crate::exit_code;
 use crate::table::{Align, TextTable, grouped};
 use crate::time::utc;
+use crate::trino::Connection;
 use crate::warehouse::Warehouse;
 
 /// Prints the snapshots, newest first.
 pub fn run(arguments: &SnapshotsArguments) -> Result<u8, Fault> {
     let table = resolve::table_name(&arguments.table)?;
-    let warehouse = Warehouse::open_existing(&resolve::place(&arguments.place, None)?)?;
-    let mut snapshots = warehouse.lake.snapshots(&table).map_err(|error| warehouse.fault(error))?;
+    let place = resolve::place(&arguments.place, None)?;
+    let (mut snapshots, against) = match (arguments.engine, &arguments.against) {
+        (Engine::Embedded, earlier) => {
+            let warehouse = Warehouse::open_existing(&place)?;
+            let snapshots = warehouse.lake.snapshots(&table).map_err(|error| warehouse.fault(error))?;
+            let against = earlier.as_deref().map(|earlier| table_diff::until_now(&warehouse, &table, earlier));
+            (snapshots, against.transpose()?)
+        }
+        (Engine::Trino, None) => (History::read(&Connection::open(&place)?, &table)?.snapshots, None),
+        (Engine::Trino, Some(_)) => {
+            return Err(Error::Usage {
+                message: "--against reads manifests, which Trino does not show".to_owned(),
+                hint: Some("leave --engine trino away; the table is the same".to_owned()),
+            }
+            .into());
+        }
+    };
     snapshots.reverse();
     snapshots.truncate(if arguments.limit == 0 { usize::MAX } else { arguments.limit });
     match arguments.format {
-        ReportFormat::Json => {
+        HistoryFormat::Json => {
             let all: Vec<Value> = snapshots.iter().map(json_of).collect();
-            super::print_json(&json!({ "table": table.to_string(), "snapshots": all }))?;
+            let mut answer = json!({ "table": table.to_string(), "snapshots": all });
+            if let (Some(diff), Some(entries)) = (&against, answer.as_object_mut()) {
+                entries.insert("against".to_owned(), table_diff::json_diff(&table, diff, None));
+            }
+            super::print_json(&answer)?;
         }
-        ReportFormat::Text if snapshots.is_empty() => super::print(&format!("{table} has no snapshots yet\n"))?,
-        ReportFormat::Text => super::print(&text(&snapshots))?,
+        HistoryFormat::Html => super::print(&page::html(&table, &snapshots, against.as_ref()))?,
+        HistoryFormat::Text if snapshots.is_empty() => super::print(&format!("{table} has no snapshots yet\n"))?,
+        HistoryFormat::Text => {
+            let compared = against.map(|diff| format!("\n{}", table_diff::text_diff(&table, &diff, None)));
+            super::print(&format!("{}{}", text(&snapshots), compared.unwrap_or_default()))?;
+        }
     }
     Ok(exit_code::SUCCESS)
 }

@@ -21,15 +21,7 @@ pub fn diff(arguments: &DiffArguments) -> Result<u8, Fault> {
     let (from, to) = states(&arguments.states)?;
     let place = resolve::place(&arguments.place, arguments.memory.as_deref())?;
     let warehouse = Warehouse::open_existing(&place)?;
-    let found = warehouse.lake.diff(&name, &point(&from), &point(&to)).map_err(|error| {
-        let early = matches!((&from, &to), (AsOf::TimeMs(_), _) | (_, AsOf::TimeMs(_)));
-        match error {
-            lakehost_lake::Error::NoSnapshot { .. } if early => {
-                at_no_time(error, &name, if matches!(from, AsOf::TimeMs(_)) { &from } else { &to })
-            }
-            error => warehouse.fault(error),
-        }
-    })?;
+    let found = between(&warehouse, &name, &from, &to)?;
     let sample = match arguments.rows {
         Some(rows) if !found.windows.is_empty() && !found.same_rows => {
             let memory = usize::try_from(place.memory_bytes).ok();
@@ -42,6 +34,24 @@ pub fn diff(arguments: &DiffArguments) -> Result<u8, Fault> {
         ReportFormat::Text => super::print(&text_diff(&name, &found, sample.as_ref()))?,
     }
     Ok(exit_code::SUCCESS)
+}
+
+fn between(warehouse: &Warehouse, name: &TableName, from: &AsOf, to: &AsOf) -> Result<Diff, Fault> {
+    warehouse.lake.diff(name, &point(from), &point(to)).map_err(|error| {
+        let early = matches!((from, to), (AsOf::TimeMs(_), _) | (_, AsOf::TimeMs(_)));
+        match error {
+            lakehost_lake::Error::NoSnapshot { .. } if early => {
+                at_no_time(error, name, if matches!(from, AsOf::TimeMs(_)) { from } else { to })
+            }
+            error => warehouse.fault(error),
+        }
+    })
+}
+
+/// What changed since an earlier state.
+pub fn until_now(warehouse: &Warehouse, name: &TableName, earlier: &str) -> Result<Diff, Fault> {
+    let earlier = AsOf::parse(earlier, progress::now_ms())?;
+    between(warehouse, name, &earlier, &AsOf::Reference("main".to_owned()))
 }
 
 /// `A..B`; an end that is left away is the head of `main`.
@@ -71,7 +81,7 @@ fn json_window(window: &WindowDelta) -> Value {
     })
 }
 
-fn json_diff(name: &TableName, found: &Diff, sample: Option<&Sample>) -> Value {
+pub fn json_diff(name: &TableName, found: &Diff, sample: Option<&Sample>) -> Value {
     json!({
         "table": name.to_string(),
         "from": found.from.to_string(),
@@ -94,7 +104,7 @@ fn signed(before: u64, after: u64) -> String {
     }
 }
 
-fn text_diff(name: &TableName, found: &Diff, sample: Option<&Sample>) -> String {
+pub fn text_diff(name: &TableName, found: &Diff, sample: Option<&Sample>) -> String {
     let mut text = format!(
         "{name} from snapshot {} to {}: {} rows ({} → {})\n",
         found.from,
@@ -142,7 +152,7 @@ fn text_diff(name: &TableName, found: &Diff, sample: Option<&Sample>) -> String 
 }
 
 /// Rows that only one of two states has.
-struct Sample {
+pub struct Sample {
     before: Vec<Value>,
     after: Vec<Value>,
 }

@@ -71,6 +71,9 @@ pub struct Pipeline {
     /// Add `ingested_at` and `source_file`.
     #[serde(default)]
     pub metadata_columns: bool,
+    /// Store the source files themselves, in `raw_data/` of the warehouse.
+    #[serde(default)]
+    pub raw_landing: bool,
     /// Whether the table is kept small after each run.
     pub maintenance: Option<Maintenance>,
     /// A dbt project to run after the load.

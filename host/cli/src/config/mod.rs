@@ -1,5 +1,5 @@
 //! Configuration: the file as it is written (`file`), what it means together with flags and environment (`resolve`), its published JSON Schema
-//! (`schema`), values of the wrong type (`types`), the settings of plugins (`values`), and places for tables (`profile`, `secret`, `reach`, `place`).
+//! (`schema`), values of the wrong type (`types`), the settings of plugins (`values`), and places for tables (`profile`, `secret`, `reach`, `trino`, `place`).
 
 pub mod checks;
 pub mod environment;
@@ -13,6 +13,7 @@ pub mod resolve;
 pub mod schema;
 pub mod secret;
 pub mod sort;
+pub mod trino;
 pub mod types;
 pub mod values;
 pub mod windows;

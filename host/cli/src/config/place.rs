@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lakehost_lake::{CatalogOptions, LakeOptions, LocalStore, S3Options, S3Store, Store};
+use lakehost_lake::{CatalogOptions, LakeOptions, LocalStore, S3Options, S3Store, Store, Tls};
+use lakehost_models::trino::{Options, Trino};
+use lakehost_pipeline::Fault;
 use tokio::runtime::Handle;
 
 use super::did_you_mean;
 use super::file::{self, Loaded};
 use super::profile::{CatalogSection, S3Section};
 use super::reach::Wrong;
+use super::trino::{MaintainedBy, TrinoSection};
 use crate::args::Place;
 use crate::error::Error;
 use crate::{memory, progress};
@@ -28,6 +31,9 @@ pub struct Where {
     /// None: `catalog.db` in the warehouse.
     pub catalog: Option<CatalogSection>,
     pub s3: S3Section,
+    /// The Trino that knows the same tables.
+    pub trino: Option<TrinoSection>,
+    pub maintained_by: MaintainedBy,
     /// The profile's name, for messages.
     pub profile: String,
     /// Where relative paths of the profile start.
@@ -73,6 +79,8 @@ pub fn place_in(arguments: &Place, memory: Option<&str>, loaded: &Loaded) -> Res
         memory_bytes,
         catalog,
         s3: profile.and_then(|profile| profile.s3.clone()).unwrap_or_default(),
+        trino: profile.and_then(|profile| profile.trino.clone()),
+        maintained_by: profile.map(|profile| profile.maintained_by).unwrap_or_default(),
         profile: name.to_owned(),
         folder: std::path::absolute(start).map_err(|error| Error::file(start, "located", error))?,
     };
@@ -134,6 +142,27 @@ impl Where {
             return Ok(S3Options::default());
         }
         self.s3.options(&self.folder).map_err(|wrong| self.wrong(wrong))
+    }
+
+    /// A Trino that knows the tables, and Trino's name of their catalog. `change` adds what only the command knows. Secrets are looked up now.
+    pub fn trino(&self, change: impl FnOnce(&mut Options)) -> Result<(Trino, String), Fault> {
+        let (mut options, tls) = self.trino_options()?;
+        change(&mut options);
+        let catalog = options.catalog.clone().unwrap_or_default();
+        let trino = Trino::new(options, |builder| tls.apply(builder));
+        Ok((trino.map_err(|error| Fault::new(error).with("profile", &self.profile))?, catalog))
+    }
+
+    /// How that Trino is reached. Secrets are looked up now.
+    pub fn trino_options(&self) -> Result<(Options, Tls), Error> {
+        let name = &self.profile;
+        let section = self.trino.as_ref().ok_or_else(|| {
+            self.wrong(Wrong::new(
+                format!("profile {name} names no Trino"),
+                &format!("add [profile.{name}.trino] with uri = \"https://HOST:PORT\" and catalog = \"NAME\", or choose another with --profile"),
+            ))
+        })?;
+        section.options(&self.folder).map_err(|wrong| self.wrong(wrong))
     }
 
     /// The file that a SQLite catalog is in; `None`: the catalog is a server.

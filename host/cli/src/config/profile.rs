@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de::Error as _};
 
 use super::secret::SecretRef;
+use super::trino::{MaintainedBy, TrinoSection};
 
 /// A place for tables.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -22,6 +23,11 @@ pub struct Profile {
     pub catalog: Option<CatalogSection>,
     /// How buckets are reached.
     pub s3: Option<S3Section>,
+    /// The Trino that knows the same tables.
+    pub trino: Option<TrinoSection>,
+    /// Who compacts, expires and tidies up.
+    #[serde(default)]
+    pub maintained_by: MaintainedBy,
 }
 
 /// `[profile.NAME.catalog]`, or `catalog = "URI"`.

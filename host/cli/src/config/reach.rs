@@ -35,7 +35,7 @@ impl Wrong {
     }
 }
 
-fn secret(reference: Option<&SecretRef>, key: &str, folder: &Path) -> Result<Option<Secret>, Wrong> {
+pub fn secret(reference: Option<&SecretRef>, key: &str, folder: &Path) -> Result<Option<Secret>, Wrong> {
     let found = reference.map(|reference| reference.resolve(folder)).transpose();
     found.map_err(|reason| Wrong::new(format!("`{key}`: {reason}"), ""))
 }

@@ -72,6 +72,7 @@ pub struct Request {
     pub partition: Vec<PartitionField>,
     pub verify: Verify,
     pub metadata_columns: bool,
+    pub raw_landing: bool,
     pub max_rejected: Option<f64>,
     pub contract: Contract,
     /// (new, old).
@@ -158,6 +159,7 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
             (Some(VerifyArgument::Footer), _) | (None, Some(file::Verify::Footer)) => Verify::Footer,
             _ => Verify::Pages,
         },
+        raw_landing: arguments.raw_landing || pipeline.is_some_and(|pipeline| pipeline.raw_landing),
         metadata_columns: arguments.metadata_columns || pipeline.is_some_and(|pipeline| pipeline.metadata_columns),
         max_rejected: pipeline.and_then(|pipeline| pipeline.max_rejected).map(|share| share.0),
         contract: pipeline.map(contract).unwrap_or_default(),

@@ -88,6 +88,7 @@ fn pipeline() -> Value {
             "type": "boolean",
             "description": "Keep rejected rows in <table>__rejected; true when missing",
         },
+        "raw_landing": { "type": "boolean", "description": "Store the source files themselves, in raw_data/ of the warehouse" },
         "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
         "maintenance": maintenance(),
         "models": text("A dbt project, relative to this file: after a load the models that read its table are built"),
@@ -228,6 +229,10 @@ mod tests {
             (
                 "[profile.a.catalog]\nuri = \"x\"",
                 "/properties/profile/additionalProperties/properties/catalog/anyOf/1/properties",
+            ),
+            (
+                "[profile.a.trino]\nuri = \"x\"\ncatalog = \"y\"",
+                "/properties/profile/additionalProperties/properties/trino/properties",
             ),
             ("[profile.a.s3]", "/properties/profile/additionalProperties/properties/s3/properties"),
             ("[pipeline.a]\nplugin = \"x\"", "/properties/pipeline/additionalProperties/properties"),

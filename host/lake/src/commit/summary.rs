@@ -302,6 +302,7 @@ mod tests {
             etag: Some("\"e\"".to_owned()),
             length: 7,
             sha256: "ab".repeat(32),
+            raw: None,
         };
         CommitRequest {
             load_id: "l".repeat(64),

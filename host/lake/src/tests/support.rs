@@ -329,6 +329,7 @@ impl Job {
                 etag: None,
                 length: 1,
                 sha256: "00".repeat(32),
+                raw: None,
             }],
             plugins: vec![PluginId { name: "tlc".into(), version: "0.1.0".into(), sha256: "11".repeat(32) }],
             config_sha256: "22".repeat(32),

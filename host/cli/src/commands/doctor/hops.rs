@@ -1,13 +1,15 @@
-//! The hops to a warehouse in a bucket: one small object is written, read back, looked at and deleted.
+//! The hops to a warehouse in a bucket: one small object is written, read back, looked at and deleted. And the one to Trino.
 
 use std::time::{Duration, Instant};
 
 use lakehost_lake::Store;
+use lakehost_models::trino::{Statement, quoted};
 use lakehost_pipeline::Fault;
 
 use super::Finding;
 use crate::config::resolve::Where;
 use crate::progress;
+use crate::trino::Connection;
 
 /// A store refuses signatures that are a quarter of an hour off; half of that is worth a word.
 const CLOCK_SKEW_MS: i64 = 5 * 60_000;
@@ -52,6 +54,28 @@ pub fn bucket(place: &Where) -> Vec<Finding> {
             }
             findings
         }
+    }
+}
+
+/// Whether Trino answers, lets us in, and knows the catalog of the tables.
+pub fn trino(place: &Where) -> Finding {
+    let asked = Connection::open(place).and_then(|trino| {
+        let version = trino.version()?;
+        let began = Instant::now();
+        let schemas = format!("SHOW SCHEMAS FROM {}", quoted(&trino.catalog));
+        for batch in trino.query(&Statement::new(&schemas))? {
+            batch?;
+        }
+        Ok(format!(
+            "{} is Trino {version} and lists the schemas of {} in {} ms",
+            trino.shown(),
+            trino.catalog,
+            began.elapsed().as_millis()
+        ))
+    });
+    match asked {
+        Ok(said) => Finding::fine("trino", said),
+        Err(fault) => Finding::broken("trino", &fault),
     }
 }
 

@@ -65,6 +65,28 @@ pub fn profile() -> Value {
                     },
                 ],
             },
+            "maintained_by": {
+                "type": "string", "enum": ["lakehost", "trino"],
+                "description": "Who compacts, expires and tidies up; lakehost when missing",
+            },
+            "trino": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["uri", "catalog"],
+                "description": "The Trino that knows the same tables",
+                "properties": {
+                    "uri": text("https://HOST:PORT"),
+                    "user": text("lakehost when missing; with a token the name in it"),
+                    "password": secret("The user's password"),
+                    "token": secret("A JWT or another bearer token that somebody else renews"),
+                    "catalog": text("Trino's name of the catalog that the tables are in"),
+                    "ca": text("Authorities that are trusted too, a file in PEM"),
+                    "timeout_seconds": {
+                        "type": "integer", "minimum": 1, "maximum": 3600,
+                        "description": "For one request, 60 when missing",
+                    },
+                },
+            },
             "s3": {
                 "type": "object",
                 "additionalProperties": false,
