@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 /// Whether something is left to do when nobody reads stdout any more.
 fn outlives_its_reader(command: &Command) -> bool {
     match command {
-        // A client that hangs up must not end a server.
+        // Neither dbt nor a load ends with who reads its report, nor a server with a client that hangs up.
         Command::Run(_) | Command::Models(_) | Command::Rejects(RejectsCommand::Replay(_)) | Command::Catalog(_) => {
             true
         }

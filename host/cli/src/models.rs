@@ -19,7 +19,8 @@ use crate::{plugins, screen, signals};
 /// What is run, and where.
 pub struct Run<'a> {
     pub project: PathBuf,
-    pub engine: ModelEngine,
+    /// None: what the profile has.
+    pub engine: Option<ModelEngine>,
     pub place: &'a Where,
     /// As it was typed, for the command that does it again.
     pub typed: &'a Place,
@@ -30,12 +31,14 @@ pub struct Run<'a> {
 
 /// Builds models and tells of each as it ends.
 pub fn build(run: Run<'_>, warehouse: &Warehouse, request: &ModelsRequest) -> Result<ModelsReport, Fault> {
-    let engine = engine::attach(run.engine, run.place, warehouse)?;
+    let chosen = run.engine.unwrap_or_else(|| engine::of(run.place));
+    let engine = engine::attach(chosen, run.place, warehouse)?;
     let again = again(&run);
     let mut dbt = Dbt::new(DbtOptions {
         project: run.project,
         cache: cache(),
-        engine: run.engine.target().to_owned(),
+        engine: chosen.word().to_owned(),
+        target: engine.target.to_owned(),
         variables: engine.variables.clone(),
         secrets: engine.secrets.clone(),
         docs: run.docs,
@@ -66,8 +69,8 @@ fn again(run: &Run<'_>) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let shown = |path: &Path| path.strip_prefix(&here).unwrap_or(path).display().to_string();
     command.push_str(&format!(" --project-dir {}", shown(&run.project)));
-    if run.engine != ModelEngine::default() {
-        command.push_str(&format!(" --engine {}", run.engine.target()));
+    if let Some(engine) = run.engine {
+        command.push_str(&format!(" --engine {}", engine.word()));
     }
     let file = run.typed.file.as_deref().map(|file| file.display().to_string());
     for (flag, value) in [

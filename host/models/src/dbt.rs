@@ -40,8 +40,10 @@ pub struct DbtOptions {
     pub project: PathBuf,
     /// Where environments and what runs leave behind are kept: the user's alone.
     pub cache: PathBuf,
-    /// The target of the profile: `duckdb` or `trino`.
+    /// What runs the statements, as the report says it: `duckdb` or `trino`.
     pub engine: String,
+    /// The output of the dbt profile.
+    pub target: String,
     /// Variables of the child's environment.
     pub variables: Vec<(String, String)>,
     /// The same for what must not be seen.
@@ -110,7 +112,7 @@ impl Dbt {
         command
             .current_dir(&self.options.project)
             .env("DO_NOT_TRACK", "1")
-            .env("LAKEHOST_DBT_TARGET", &self.options.engine)
+            .env("LAKEHOST_DBT_TARGET", &self.options.target)
             .env("LAKEHOST_DUCKDB_EXTENSIONS", &environment.extensions)
             .envs(self.options.variables.iter().map(|(name, value)| (name, value)))
             .envs(self.options.secrets.iter().map(|(name, value)| (name, value.expose())));
@@ -382,6 +384,7 @@ mod tests {
             project: folder.path().to_owned(),
             cache: folder.path().join("cache"),
             engine: "duckdb".to_owned(),
+            target: "duckdb".to_owned(),
             variables: Vec::new(),
             secrets: Vec::new(),
             docs: None,

@@ -26,9 +26,9 @@ pub struct ModelsArguments {
     /// Write the project's documentation to this folder afterwards; open its index.html
     #[arg(long, value_name = "DIR")]
     pub docs: Option<PathBuf>,
-    /// What runs the statements
-    #[arg(long, value_enum, default_value_t)]
-    pub engine: ModelEngine,
+    /// What runs the statements [default: the profile's Trino when it names one, else duckdb]
+    #[arg(long, value_enum)]
+    pub engine: Option<ModelEngine>,
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
     #[command(flatten)]
@@ -36,18 +36,17 @@ pub struct ModelsArguments {
 }
 
 /// What runs the statements of models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModelEngine {
     /// DuckDB on this machine, over the profile's own catalog; nothing else has to run
-    #[default]
     Duckdb,
-    /// The Trino that LAKEHOST_TRINO_HOST, _PORT, _USER and _CATALOG name
+    /// The server of [profile.NAME.trino]
     Trino,
 }
 
 impl ModelEngine {
-    /// The target of the dbt profile.
-    pub fn target(self) -> &'static str {
+    /// As people write it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Duckdb => "duckdb",
             Self::Trino => "trino",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lakehost_lake::{CatalogOptions, LakeOptions, LocalStore, S3Options, S3Store, Store};
+use lakehost_lake::{CatalogOptions, LakeOptions, LocalStore, S3Options, S3Store, Store, Tls};
 use lakehost_models::trino::{Options, Trino};
 use lakehost_pipeline::Fault;
 use tokio::runtime::Handle;
@@ -146,17 +146,23 @@ impl Where {
 
     /// A Trino that knows the tables, and Trino's name of their catalog. `change` adds what only the command knows. Secrets are looked up now.
     pub fn trino(&self, change: impl FnOnce(&mut Options)) -> Result<(Trino, String), Fault> {
-        let Some(section) = &self.trino else {
-            let name = &self.profile;
-            return Err(Fault::new(self.wrong(Wrong::new(
+        let (mut options, tls) = self.trino_options()?;
+        change(&mut options);
+        let catalog = options.catalog.clone().unwrap_or_default();
+        let trino = Trino::new(options, |builder| tls.apply(builder));
+        Ok((trino.map_err(|error| Fault::new(error).with("profile", &self.profile))?, catalog))
+    }
+
+    /// How that Trino is reached. Secrets are looked up now.
+    pub fn trino_options(&self) -> Result<(Options, Tls), Error> {
+        let name = &self.profile;
+        let section = self.trino.as_ref().ok_or_else(|| {
+            self.wrong(Wrong::new(
                 format!("profile {name} names no Trino"),
                 &format!("add [profile.{name}.trino] with uri = \"https://HOST:PORT\" and catalog = \"NAME\", or choose another with --profile"),
-            ))));
-        };
-        let (mut options, tls) = section.options(&self.folder).map_err(|wrong| self.wrong(wrong))?;
-        change(&mut options);
-        let trino = Trino::new(options, |builder| tls.apply(builder));
-        Ok((trino.map_err(|error| Fault::new(error).with("profile", &self.profile))?, section.catalog.clone()))
+            ))
+        })?;
+        section.options(&self.folder).map_err(|wrong| self.wrong(wrong))
     }
 
     /// The file that a SQLite catalog is in; `None`: the catalog is a server.

@@ -12,7 +12,7 @@ use lakehost_pipeline::{Fault, RunReport};
 use serde_json::Value;
 
 use super::Run;
-use crate::args::{ModelEngine, RunArguments};
+use crate::args::RunArguments;
 use crate::config::resolve::{Request, Where};
 use crate::runs::History;
 use crate::warehouse::Warehouse;
@@ -116,14 +116,8 @@ impl Next {
             pending.fail(dbt::Error::Stopped { what: "models were still to be built" }.into());
             return pending;
         }
-        let run = Run {
-            project,
-            engine: ModelEngine::default(),
-            place: &request.place,
-            typed: &arguments.place,
-            docs: None,
-            committed: true,
-        };
+        let run =
+            Run { project, engine: None, place: &request.place, typed: &arguments.place, docs: None, committed: true };
         match super::build(run, warehouse, &models) {
             Ok(mut report) => {
                 let notes: Vec<String> = pending.note.into_iter().chain(report.note.take()).collect();

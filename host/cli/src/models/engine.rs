@@ -1,7 +1,8 @@
 //! What dbt is given to reach the tables of a profile: a catalog that speaks Iceberg's REST protocol, and the keys of the bucket.
 
 use lakehost_endpoint::{Access, Endpoint, Options, serve};
-use lakehost_lake::S3Options;
+use lakehost_lake::{S3Options, Tls};
+use lakehost_models::trino::{self, Auth};
 use lakehost_pipeline::{Fault, Secret};
 
 use crate::args::ModelEngine;
@@ -11,6 +12,8 @@ use crate::warehouse::Warehouse;
 /// An engine that can reach the tables as long as this lives.
 #[derive(Default)]
 pub struct Attached {
+    /// The output of the dbt profile.
+    pub target: &'static str,
     pub variables: Vec<(String, String)>,
     pub secrets: Vec<(String, Secret)>,
     endpoint: Option<Endpoint>,
@@ -28,10 +31,11 @@ impl Attached {
 /// Lets an engine reach the tables. DuckDB gets the warehouse's own catalog over a port of loopback with a token of this run, whatever kind of
 /// catalog it is; Trino has one of its own.
 pub fn attach(engine: ModelEngine, place: &Where, warehouse: &Warehouse) -> Result<Attached, Fault> {
-    let mut attached = Attached::default();
     if engine == ModelEngine::Trino {
-        return Ok(attached);
+        let (options, tls) = place.trino_options()?;
+        return Ok(trino(&options, &tls));
     }
+    let mut attached = Attached { target: "duckdb", ..Attached::default() };
     let mut options = Options::default();
     if place.is_remote() {
         let s3 = place.s3_options()?;
@@ -43,6 +47,39 @@ pub fn attach(engine: ModelEngine, place: &Where, warehouse: &Warehouse) -> Resu
     attached.secrets.push(("LAKEHOST_CATALOG_TOKEN".to_owned(), endpoint.token().clone()));
     attached.endpoint = Some(endpoint);
     Ok(attached)
+}
+
+/// What runs the models of a profile when nobody says otherwise.
+pub fn of(place: &Where) -> ModelEngine {
+    if place.trino.is_some() { ModelEngine::Trino } else { ModelEngine::Duckdb }
+}
+
+/// Trino in the words of its dbt adapter, which has an output for each way to be let in.
+fn trino(options: &trino::Options, tls: &Tls) -> Attached {
+    let uri = &options.uri;
+    let port = uri.port_or_known_default().unwrap_or(443).to_string();
+    let mut attached = Attached { target: "trino", ..Attached::default() };
+    for (name, value) in [
+        ("LAKEHOST_TRINO_SCHEME", uri.scheme()),
+        ("LAKEHOST_TRINO_HOST", uri.host_str().unwrap_or_default()),
+        ("LAKEHOST_TRINO_PORT", &port),
+        ("LAKEHOST_TRINO_USER", &options.user),
+        ("LAKEHOST_TRINO_CATALOG", options.catalog.as_deref().unwrap_or_default()),
+    ] {
+        attached.variables.push((name.to_owned(), value.to_owned()));
+    }
+    if let Some(ca) = &tls.ca {
+        // The adapter's HTTP library looks there.
+        attached.variables.push(("REQUESTS_CA_BUNDLE".to_owned(), ca.display().to_string()));
+    }
+    let (target, secret) = match &options.auth {
+        Auth::None => ("trino", None),
+        Auth::Password(password) => ("trino_password", Some(("LAKEHOST_TRINO_PASSWORD", password))),
+        Auth::Token(token) => ("trino_token", Some(("LAKEHOST_TRINO_TOKEN", token))),
+    };
+    attached.target = target;
+    attached.secrets.extend(secret.map(|(name, secret)| (name.to_owned(), secret.clone())));
+    attached
 }
 
 /// A bucket in the words of DuckDB: host and port without a scheme. Keys that the profile does not name are those of the environment.
@@ -75,6 +112,25 @@ fn bucket(s3: &S3Options, attached: &mut Attached) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trino_has_an_output_for_each_way_in() {
+        let of = |auth: Auth| {
+            let mut options = trino::Options::new("https://trino.example:8443".parse().unwrap(), "ann");
+            options.catalog = Some("lake".to_owned());
+            options.auth = auth;
+            let attached = trino(&options, &Tls { ca: Some("/etc/ca.pem".into()), ..Tls::default() });
+            assert_eq!(attached.variables.len(), 6);
+            assert!(attached.variables.contains(&("LAKEHOST_TRINO_PORT".to_owned(), "8443".to_owned())));
+            (attached.target, attached.secrets.first().map(|(name, _)| name.clone()))
+        };
+        assert_eq!(of(Auth::None), ("trino", None));
+        assert_eq!(
+            of(Auth::Password(Secret::new("x"))),
+            ("trino_password", Some("LAKEHOST_TRINO_PASSWORD".to_owned()))
+        );
+        assert_eq!(of(Auth::Token(Secret::new("x"))), ("trino_token", Some("LAKEHOST_TRINO_TOKEN".to_owned())));
+    }
 
     #[test]
     fn a_bucket_is_named_without_its_scheme() {
