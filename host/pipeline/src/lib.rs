@@ -15,6 +15,7 @@ mod drift;
 mod error;
 pub mod filter;
 mod identity;
+mod landing;
 mod layout;
 mod load_id;
 mod merge_key;

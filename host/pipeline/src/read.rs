@@ -9,6 +9,7 @@ use crate::chain::Chain;
 use crate::diagnostic::Fault;
 use crate::drift::{Guarded, Settled, Sides};
 use crate::error::{Error, from_columns};
+use crate::landing;
 use crate::layout;
 use crate::merge_key::MergeKey;
 use crate::ports::{Load, SourceObject, Split};
@@ -78,18 +79,7 @@ impl OneWindow<'_> {
 
     /// What a split read, stored as it came when the plan says so.
     fn objects(&self, ports: &mut Ports<'_>, split: &Split, load: &dyn Load) -> Result<Vec<SourceObject>, Fault> {
-        if !self.plan.raw_landing {
-            return ports.source.objects(split);
-        }
-        let contents = ports.source.contents(split)?;
-        let mut objects = ports.source.objects(split)?;
-        for (object, bytes) in objects.iter_mut().zip(&contents) {
-            if ports.meter.cancelled() {
-                return Err(Error::Interrupted.into());
-            }
-            object.raw = Some(load.keep_raw(object, bytes.as_ref())?);
-        }
-        Ok(objects)
+        if self.plan.raw_landing { landing::objects(ports, split, load) } else { ports.source.objects(split) }
     }
 
     fn read_split(

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use lakehost_columnar::{
-    BatchSource, BoxError, FileSink, Mark, Observer, PartitionField, Rows, SinkFactory, Stage, Verify,
+    BatchSource, BoxError, ByteSource, FileSink, Mark, MemoryBytes, Observer, PartitionField, Rows, SinkFactory, Stage,
+    Verify,
 };
 
 use super::{Ports, run};
@@ -93,6 +94,9 @@ impl Source for MemorySource {
         let schema = batch.schema();
         Ok(Rows::Batches(Box::new(OneBatch(Some(batch), schema))))
     }
+    fn contents(&mut self, _split: &Split) -> Result<Vec<Arc<dyn ByteSource>>, Fault> {
+        Ok(vec![Arc::new(MemoryBytes::new("memory", bytes::Bytes::from_static(b"x")))])
+    }
     fn objects(&mut self, split: &Split) -> Result<Vec<SourceObject>, Fault> {
         let (rows, version) = &self.upstream[split.id.as_str()];
         Ok(vec![SourceObject {
@@ -117,6 +121,8 @@ struct MemoryLake {
     spools: bool,
     /// Branch → load id.
     branches: Arc<Mutex<BTreeMap<String, String>>>,
+    /// Source files have a place.
+    keeps_raw: bool,
     /// What the commits recorded of checks.
     checked: Arc<Mutex<Vec<String>>>,
 }
@@ -190,6 +196,12 @@ impl Load for MemoryLoad {
     }
     fn sinks(&self) -> Arc<dyn SinkFactory> {
         Arc::new(Nowhere)
+    }
+    fn keep_raw(&self, object: &SourceObject, bytes: &dyn ByteSource) -> Result<String, Fault> {
+        if !self.lake.keeps_raw {
+            return Err(crate::Error::LakeUnable { detail: "no place".to_owned() }.into());
+        }
+        Ok(format!("kept {}", String::from_utf8_lossy(&bytes.read_at(0, object.length as usize).unwrap())))
     }
     fn commit(mut self: Box<Self>, request: CommitRequest) -> Result<Committed, Fault> {
         self.settled = true;
@@ -379,6 +391,18 @@ fn a_rolled_back_load_is_loaded_again() {
         load.state = LoadState::RolledBack;
     }
     world.check("loaded", 2);
+}
+
+#[test]
+fn source_files_are_kept_before_their_rows_are_committed() {
+    let mut world = world("2024-01");
+    world.source.upstream.insert("2024-01", (vec![1], Some("v1")));
+    world.plan.raw_landing = true;
+    world.check("failed", 1);
+    assert_eq!((world.lake.loads.lock().unwrap().len(), *world.lake.abandoned.lock().unwrap()), (0, 1));
+    world.lake.keeps_raw = true;
+    world.check("loaded", 2);
+    assert_eq!(world.lake.loads.lock().unwrap()["2024-01"].objects[0].raw.as_deref(), Some("kept x"));
 }
 
 #[test]

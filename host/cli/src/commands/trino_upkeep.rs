@@ -203,7 +203,7 @@ fn text(trino: &Connection, job: &Job<'_>, done: Option<&Written>, before: &Coun
         changed => format!("the table has {}", changed.join(", ")),
     };
     let query = crate::render::line(&done.query_id);
-    let later = if done.found_later { "; the connection got lost, and Trino's list of queries says so" } else { "" };
+    let later = if done.found_later { "; the connection got lost, and Trino was asked what became of it" } else { "" };
     format!("Trino did `{}` on {} (query {query}{later}): {changed}\n", job.verb, job.name)
 }
 

@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries, unless the server asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Whoever cannot be reached at all is asked for no longer than this: somebody waits, and nothing is under way yet.
+const GREETING: Duration = Duration::from_secs(5);
 /// A query that nobody waits for any more gets so long to hear of it.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much of a strange answer is repeated in a message.
@@ -133,7 +135,8 @@ impl Trino {
     /// `LH0722` when nothing answers, it still starts, or it is no Trino.
     pub async fn version(&self) -> Result<String> {
         let url = self.url("v1/info")?;
-        let reply = self.again(|| self.once(Method::GET, url.clone(), HeaderMap::new(), None), None).await?;
+        let send = || self.once(Method::GET, url.clone(), HeaderMap::new(), None);
+        let reply = self.again(send, None, self.greeting()).await?;
         let info: Info = serde_json::from_slice(&reply.body).map_err(|_| self.strange(&reply))?;
         if info.starting {
             return Err(self.unreachable("it still starts".to_owned()));
@@ -164,7 +167,7 @@ impl Trino {
         let body = statement.sql.clone();
         let send = || self.once(Method::POST, url.clone(), headers.clone(), Some(body.clone()));
         let once = (!reads).then_some(mark);
-        let reply = self.again(send, once).await?;
+        let reply = self.again(send, once, self.greeting()).await?;
         self.page(&reply).map_err(|error| match once {
             Some(mark) => self.unknown(None, mark, error.cause().unwrap_or_default()),
             None => error,
@@ -178,7 +181,8 @@ impl Trino {
 
     /// The next page of an answer, asked for until it comes.
     pub(super) async fn get(&self, url: &Url) -> Result<Page> {
-        match self.again(|| self.once(Method::GET, url.clone(), HeaderMap::new(), None), None).await {
+        let send = || self.once(Method::GET, url.clone(), HeaderMap::new(), None);
+        match self.again(send, None, self.inner.options.patience).await {
             Ok(reply) => self.page(&reply),
             Err(Error::Protocol { cause, .. }) if cause.starts_with("HTTP 404") || cause.starts_with("HTTP 410") => {
                 Err(self.unreachable(format!("it does not know the query any more, as after a restart ({cause})")))
@@ -227,12 +231,17 @@ impl Trino {
         }
     }
 
+    fn greeting(&self) -> Duration {
+        self.inner.options.patience.min(GREETING)
+    }
+
     /// Asks until there is an answer with status 200. `once`: the mark of a request that is not made again when it may have arrived, but ends in
     /// [`Error::Unknown`].
     async fn again<F: Future<Output = std::result::Result<Reply, Failure>>>(
         &self,
         mut send: impl FnMut() -> F,
         once: Option<&str>,
+        patience: Duration,
     ) -> Result<Reply> {
         let Inner { options, shown: server, .. } = &*self.inner;
         let began = Instant::now();
@@ -264,7 +273,7 @@ impl Trino {
                 return Err(self.unknown(None, mark, cause));
             }
             let wait = asked_for.unwrap_or(pause);
-            if began.elapsed() + wait > options.patience {
+            if began.elapsed() + wait > patience {
                 return Err(self.unreachable(cause));
             }
             self.unless_stopped(tokio::time::sleep(wait)).await?;

@@ -25,6 +25,8 @@ pub struct Query {
     next: Option<Url>,
     columns: Option<Columns>,
     waiting: Option<RecordBatch>,
+    /// The page that did not come, of a statement that changes something.
+    pub(super) lost: Option<Url>,
     pub(super) update_type: Option<String>,
     pub(super) update_count: Option<u64>,
 }
@@ -66,6 +68,7 @@ impl Trino {
             next: None,
             columns: None,
             waiting: None,
+            lost: None,
             update_type: None,
             update_count: None,
         };
@@ -131,7 +134,7 @@ impl Query {
             Error::Interrupted { .. } | Error::TooLarge { .. } => self.cancel().await,
             _ => false,
         };
-        self.next = None;
+        let at = self.next.take();
         Err(match error {
             Error::Interrupted { .. } if self.reads => {
                 Error::Interrupted { query_id: Some(self.id.clone()), cancelled }
@@ -139,6 +142,7 @@ impl Query {
             Error::Interrupted { .. } => self.unknown("the command was interrupted".to_owned()),
             error if self.reads => error,
             error => {
+                self.lost = at;
                 let cause = error.cause().unwrap_or_default();
                 self.unknown(format!("{error}: {cause}"))
             }

@@ -346,6 +346,40 @@ fn an_interrupted_write_is_looked_up() {
 }
 
 #[test]
+fn a_write_goes_on_where_its_connection_broke() {
+    // Trino runs a query until its answer is taken, so asking the list alone would wait in vain.
+    for (error, code) in [(None, None), (Some("USER_ERROR"), Some("LH0721")), (Some("EXTERNAL"), Some("LH0724"))] {
+        let listed = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&listed);
+        let service = losing(
+            move |request| match (request.method.as_str(), seen.load(Ordering::Relaxed)) {
+                ("GET", false) => Some(Answer::status(502)),
+                ("GET", true) => {
+                    let failed = error.map(|kind| json!({ "message": "m", "errorName": "X", "errorType": kind }));
+                    Some(page(request, None, json!({ "error": failed })))
+                }
+                _ => None,
+            },
+            json!([["q1", "RUNNING", null, null]]),
+        );
+        let trino = client(&service, |options| options.watch = None);
+        let watcher = Arc::clone(&listed);
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !service.requests().iter().any(|request| request.body.starts_with(b"SELECT query_id")) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                watcher.store(true, Ordering::Relaxed);
+            });
+            write(&trino)
+        });
+        assert_eq!(ended.as_ref().err().map(|error| error.code().0), code, "{error:?}");
+        assert!(ended.is_err() || ended.is_ok_and(|written| written.found_later));
+        assert_eq!(posts(&service), 1);
+    }
+}
+
+#[test]
 fn a_query_can_be_left_early() {
     let service = three_pages(|_, _| None);
     let trino = client(&service, |_| ());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
 use lakehost_pipeline::Diagnostic as _;
+use url::Url;
 
 use super::error::{Error, Result};
 use super::http::Trino;
@@ -54,11 +55,12 @@ impl Trino {
     /// [`Trino::query`].
     pub async fn write(&self, statement: &Statement) -> Result<Written> {
         let mark = mark();
-        let (server, query_id, mark, cause) = match self.carry_out(statement, &mark).await {
+        let mut lost = None;
+        let (server, query_id, mark, cause) = match self.carry_out(statement, &mark, &mut lost).await {
             Err(Error::Unknown { server, query_id, mark, cause }) => (server, query_id, mark, cause),
             ended => return ended,
         };
-        match self.fate(&mark).await {
+        match self.fate(&mark, lost).await {
             Fate::Finished { query_id } => Ok(Written { query_id, found_later: true, ..Written::default() }),
             Fate::Refused { query_id, error } => Err(Error::Statement {
                 query_id,
@@ -70,11 +72,19 @@ impl Trino {
         }
     }
 
-    async fn carry_out(&self, statement: &Statement, mark: &str) -> Result<Written> {
+    /// `lost`: where the answer goes on, when the connection got lost in its middle.
+    async fn carry_out(&self, statement: &Statement, mark: &str, lost: &mut Option<Url>) -> Result<Written> {
         let mut query: Query = self.send(statement, mark).await?;
         let mut written = Written { query_id: query.id().to_owned(), ..Written::default() };
-        while let Some(batch) = query.next().await? {
-            written.answer.push(batch);
+        loop {
+            match query.next().await {
+                Ok(Some(batch)) => written.answer.push(batch),
+                Ok(None) => break,
+                Err(error) => {
+                    *lost = query.lost.take();
+                    return Err(error);
+                }
+            }
         }
         written.kind = query.update_type.take();
         written.rows = query.update_count;
@@ -82,7 +92,7 @@ impl Trino {
     }
 
     /// What became of the one statement that was sent under a mark.
-    async fn fate(&self, mark: &str) -> Fate {
+    async fn fate(&self, mark: &str, mut lost: Option<Url>) -> Fate {
         // A command that was interrupted still wants to know.
         let asker = self.unstoppable();
         let sql = format!(
@@ -101,16 +111,12 @@ impl Trino {
             match found {
                 None => return Fate::Unknown { why: "its list of queries does not have it".to_owned() },
                 Some([query_id, state, ..]) if state == "FINISHED" => return Fate::Finished { query_id },
-                Some([query_id, state, error, kind]) if state == "FAILED" => {
-                    // Trino commits before the client has heard of it. A query that is cancelled or abandoned after that is listed as failed.
-                    return match kind == USER_ERROR && error != "USER_CANCELED" {
-                        true => Fate::Refused { query_id, error },
-                        false => Fate::Unknown {
-                            why: format!(
-                                "query {query_id} ended with {error}, which is also said of one that had changed the table by then"
-                            ),
-                        },
-                    };
+                Some([query_id, state, error, kind]) if state == "FAILED" => return failed(query_id, error, &kind),
+                Some([query_id, ..]) if lost.is_some() => {
+                    // It runs until somebody has taken its answer.
+                    if let Some(fate) = asker.go_on(lost.take(), query_id).await {
+                        return fate;
+                    }
                 }
                 Some([query_id, state, ..]) if began.elapsed() > asker.options().patience => {
                     return Fate::Unknown { why: format!("query {query_id} is still {state}") };
@@ -118,6 +124,31 @@ impl Trino {
                 Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
             }
         }
+    }
+
+    /// Takes what is left of an answer. `None`: it still does not come.
+    async fn go_on(&self, mut next: Option<Url>, query_id: String) -> Option<Fate> {
+        while let Some(url) = next {
+            let page = self.get(&url).await.ok()?;
+            if let Some(error) = page.error {
+                return Some(failed(query_id, error.error_name, &error.error_type));
+            }
+            next = page.next_uri.map(|next| self.follow(&next)).transpose().ok()?;
+        }
+        Some(Fate::Finished { query_id })
+    }
+}
+
+/// What a failed query proves: Trino commits before its client has heard of it, and one that is cancelled or abandoned after that is listed as
+/// failed too.
+fn failed(query_id: String, error: String, kind: &str) -> Fate {
+    if kind == USER_ERROR && error != "USER_CANCELED" {
+        return Fate::Refused { query_id, error };
+    }
+    Fate::Unknown {
+        why: format!(
+            "query {query_id} ended with {error}, which is also said of one that had changed the table by then"
+        ),
     }
 }
 
