@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+pub use lakehost_stack::install::VERSITYGW_VARIABLE;
 use lakehost_stack::install::{self, Installer};
 use lakehost_stack::{Watch, postgres as stack_postgres, versions};
 
@@ -24,7 +25,7 @@ pub struct Services {
 
 /// Tests by the module that they are in.
 const NEEDS_POSTGRES: [&str; 2] = ["on_postgres", "tests::services::"];
-const NEEDS_S3: [&str; 4] = ["on_s3::", "and_s3::", "store::s3::tests::", "tests::s3_faults::"];
+pub const NEEDS_S3: [&str; 4] = ["on_s3::", "and_s3::", "store::s3::tests::", "tests::s3_faults::"];
 const NEEDS_BOTH: [&str; 1] = ["stack_tests::"];
 const NEEDS_CLUSTER: [&str; 1] = ["cluster::"];
 
@@ -105,6 +106,12 @@ fn minio(build: bool) -> Result<PathBuf> {
     }
     let (cache, watch) = (install::cache_folder(), Watch::nobody());
     Ok(install::minio(&Installer { cache: &cache, watch: &watch }, &versions::versions()?)?)
+}
+
+/// Another S3 server, built once into the same cache.
+pub fn versitygw() -> Result<PathBuf> {
+    let (cache, watch) = (install::cache_folder(), Watch::nobody());
+    Ok(install::versitygw(&Installer { cache: &cache, watch: &watch }, &versions::versions()?)?)
 }
 
 /// The folder with the programs of all services.

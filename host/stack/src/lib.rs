@@ -45,6 +45,6 @@ pub use error::Error;
 pub use home::Home;
 pub use service::Service;
 pub use stack::{Ended, Health, Stack, Status};
-pub use storage::{is_ready as minio_is_ready, minio_variables};
+pub use storage::{is_ready as minio_is_ready, minio_variables, versitygw_is_ready, versitygw_variables};
 pub use up::{Outcome, Up};
 pub use watch::Watch;

@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use crate::Error;
 use crate::home::{Home, write_private};
 use crate::settings::Settings;
+use crate::versions::Spark;
 
 /// The profile's name.
 pub const PROFILE: &str = "stack";
 
-/// Writes both files, and the secret that the profile names.
-pub fn write(home: &Home, settings: &Settings, ports: &BTreeMap<String, u16>) -> Result<(), Error> {
+/// Writes both files, the secret that the profile names, and Spark's `spark.conf`.
+pub fn write(home: &Home, settings: &Settings, ports: &BTreeMap<String, u16>, spark: &Spark) -> Result<(), Error> {
+    let mut conf = settings.spark();
+    conf.insert("spark.jars.packages".to_owned(), spark.packages.join(","));
+    let conf: String = conf.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
+    write_private(&home.config_folder().join("spark.conf"), conf.as_bytes())?;
     write_private(&home.secret_file(), format!("{}\n", settings.s3_secret_access_key).as_bytes())?;
     write_private(&home.profile_file(), profile(home, settings).as_bytes())?;
     write_private(&home.env_file(), variables(home, settings, ports).as_bytes())

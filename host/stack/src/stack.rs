@@ -96,7 +96,7 @@ impl Stack {
             changed: Default::default(),
         };
         let ups = start.run(&chosen)?;
-        profile::write(&self.home, &settings, &ports)?;
+        profile::write(&self.home, &settings, &ports, &versions.spark)?;
         Ok(ups)
     }
 

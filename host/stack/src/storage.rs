@@ -21,6 +21,18 @@ pub fn minio_variables(key: &str, secret: &str) -> BTreeMap<&'static str, String
     ])
 }
 
+/// What Versity's gateway is told by variables.
+#[must_use]
+pub fn versitygw_variables(key: &str, secret: &str) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([("ROOT_ACCESS_KEY_ID", key.to_owned()), ("ROOT_SECRET_ACCESS_KEY", secret.to_owned())])
+}
+
+/// Whether Versity's gateway, started with `--health /health`, says that it is.
+#[must_use]
+pub fn versitygw_is_ready(port: u16) -> bool {
+    http::is_well(port, "/health", "")
+}
+
 pub fn launch(home: &Home, program: PathBuf, secrets: &Secrets, port: u16) -> Launch {
     let data = home.data_folder(Service::Minio);
     let address = format!("127.0.0.1:{port}");

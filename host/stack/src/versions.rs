@@ -14,10 +14,12 @@ const TEXT: &str = include_str!("services.toml");
 pub struct Versions {
     pub maven_plugin: String,
     pub minio: GoProgram,
+    pub versitygw: GoProgram,
     pub postgres: Package,
     pub rest: JavaProgram,
     pub nessie: JavaProgram,
     pub trino: JavaProgram,
+    pub spark: Spark,
     /// Images that the compose file alone starts.
     pub images: BTreeMap<String, String>,
 }
@@ -41,6 +43,17 @@ pub struct GoProgram {
 pub struct Package {
     pub image: String,
     pub version: String,
+}
+
+/// Spark, which reads and writes the catalog from outside.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spark {
+    pub image: String,
+    /// Of `pyspark`.
+    pub version: String,
+    /// `group:artifact:version` of what makes it speak Iceberg.
+    pub packages: Vec<String>,
 }
 
 /// A program of files that Maven fetches.
@@ -76,7 +89,7 @@ mod tests {
                 assert!(sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit()), "{coordinate}");
             }
         }
-        assert!(versions.minio.sum.starts_with("h1:"));
+        assert!([&versions.minio, &versions.versitygw].iter().all(|program| program.sum.starts_with("h1:")));
         assert!(!TEXT.contains("://"), "the clients' own configuration says where things come from");
     }
 }

@@ -42,6 +42,16 @@ wait $pid || true
 rm -rf "$2"
 "#;
 
+/// Arguments: program, folder, port.
+const VERSITYGW: &str = r#"
+"$1" --quiet --port "127.0.0.1:$3" --health /health posix "$2/data" >"$2/log" 2>&1 &
+pid=$!
+read -r _ || true
+kill $pid
+wait $pid || true
+rm -rf "$2"
+"#;
+
 struct Running {
     port: u16,
     /// Its standard input keeps the server up.
@@ -86,11 +96,16 @@ impl Minio {
     }
 }
 
-/// A MinIO; `None`, with a word on stderr, where the program is not.
+/// A MinIO, or Versity's gateway where `LAKEHOST_VERSITYGW` names it; `None`, with a word on stderr, where the program is not.
 #[must_use]
 pub fn minio() -> Option<Minio> {
     static SERVER: OnceLock<Option<Running>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
+        if let Some(gateway) = std::env::var_os(lakehost_stack::install::VERSITYGW_VARIABLE) {
+            let variables: Vec<(&str, String)> =
+                lakehost_stack::versitygw_variables(Minio::KEY, Minio::SECRET).into_iter().collect();
+            return Some(start(VERSITYGW, Path::new(&gateway), &variables, lakehost_stack::versitygw_is_ready));
+        }
         let Some(program) = lakehost_stack::install::present_minio() else {
             skipped("S3 (no MinIO in the path or built by `lakehost stack`; LAKEHOST_MINIO names it)");
             return None;
@@ -111,8 +126,8 @@ fn skipped(what: &str) {
 fn start(script: &str, program: &Path, variables: &[(&str, String)], ready: impl Fn(u16) -> bool) -> Running {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap().port();
     let folder = tempfile::tempdir().unwrap().keep();
-    // To MinIO a folder of its data is a bucket; initdb makes its own.
-    if script == MINIO {
+    // To both S3 servers a folder of their data is a bucket; initdb makes its own.
+    if script != POSTGRES {
         std::fs::create_dir_all(folder.join("data").join(Minio::BUCKET)).unwrap();
     }
     let keeper = Command::new("sh")

@@ -24,7 +24,7 @@ pub fn build(installer: &Installer<'_>, service: Service, wanted: &GoProgram) ->
         what: "`go`, which builds it".to_owned(),
         install: "apt-get install golang-go, or name a program with LAKEHOST_MINIO".to_owned(),
     };
-    let item = format!("{service}-{}", wanted.version);
+    let item = format!("{}-{}", wanted.package.rsplit('/').next().unwrap_or_default(), wanted.version);
     let (folder, _lock) = installer.item(&item)?;
     if built.is_file() {
         return Ok(built);

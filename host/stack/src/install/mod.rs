@@ -84,6 +84,14 @@ pub fn present_minio() -> Option<PathBuf> {
     named.into_iter().chain(in_path).chain(built).find(|file| file.is_file())
 }
 
+/// Names another S3 server, Versity's gateway, for tests that would start MinIO.
+pub const VERSITYGW_VARIABLE: &str = "LAKEHOST_VERSITYGW";
+
+/// Versity's gateway of the pinned version, built when it is not there yet.
+pub fn versitygw(installer: &Installer<'_>, versions: &Versions) -> Result<PathBuf, Error> {
+    build(installer, Service::Minio, &versions.versitygw)
+}
+
 /// The MinIO that is named, or the pinned one, built when it is not there yet.
 pub fn minio(installer: &Installer<'_>, versions: &Versions) -> Result<PathBuf, Error> {
     match std::env::var_os(MINIO_VARIABLE).map(PathBuf::from).filter(|file| file.is_file()) {
