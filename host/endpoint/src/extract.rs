@@ -82,6 +82,6 @@ impl<S: Send + Sync> FromRequestParts<S> for OfTable {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let words = words(parts, state).await?;
         let namespace = names::namespace(words.get("namespace").map_or("", String::as_str))?;
-        Ok(Self(TableName { namespace, name: words.get("table").cloned().unwrap_or_default() }))
+        names::table(namespace, words.get("table").cloned().unwrap_or_default()).map(Self)
     }
 }

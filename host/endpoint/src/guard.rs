@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lakehost_pipeline::Secret;
@@ -25,7 +26,7 @@ pub struct Guard {
 
 /// Lets a request pass, or answers it.
 pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.admit(request.headers()) {
+    match guard.admit(request.headers(), request.uri()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             let mut response = refusal.into_response();
@@ -38,9 +39,11 @@ pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next
 }
 
 impl Guard {
-    fn admit(&self, headers: &HeaderMap) -> Answer<()> {
+    fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Answer<()> {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        if self.near && !text(header::HOST).is_some_and(is_near) {
+        // A whole URL in the place of a path names a host too.
+        let hosts = [text(header::HOST), uri.authority().map(Authority::as_str).or(text(header::HOST))];
+        if self.near && !hosts.iter().all(|host| host.is_some_and(is_near)) {
             return Err(Refusal::forbidden("this catalog answers to localhost and 127.0.0.1 alone"));
         }
         let shown = text(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
@@ -89,7 +92,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap()))
                 .collect();
-            guard.admit(&headers).err().map(|refusal| refusal.status.as_u16())
+            guard.admit(&headers, &Uri::from_static("/v1/config")).err().map(|refusal| refusal.status.as_u16())
         };
         assert_eq!(admit(&[("host", "localhost:1"), ("authorization", "Bearer abc")]), None);
         assert_eq!(admit(&[("host", "localhost:1"), ("authorization", "bearer abc")]), None);
@@ -99,5 +102,10 @@ mod tests {
         assert_eq!(admit(&[("host", "localhost:1")]), Some(401));
         assert_eq!(admit(&[("host", "evil.example"), ("authorization", "Bearer abc")]), Some(403));
         assert_eq!(admit(&[("authorization", "Bearer abc")]), Some(403));
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static("localhost"));
+        headers.insert("authorization", HeaderValue::from_static("Bearer abc"));
+        let whole = |uri: &'static str| guard.admit(&headers, &Uri::from_static(uri)).is_ok();
+        assert!(whole("http://localhost:8181/v1/config") && !whole("http://evil.example/v1/config"));
     }
 }

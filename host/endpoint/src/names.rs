@@ -20,7 +20,7 @@ pub struct Identifier {
 
 impl Identifier {
     pub fn table(&self) -> Answer<TableName> {
-        Ok(TableName { namespace: join(&self.namespace)?, name: self.name.clone() })
+        table(join(&self.namespace)?, self.name.clone())
     }
 }
 
@@ -31,11 +31,19 @@ pub fn levels(namespace: &str) -> Vec<&str> {
 
 /// A namespace from its levels.
 pub fn join(levels: &[String]) -> Answer<String> {
-    match levels.iter().find(|level| level.is_empty() || level.contains('.')) {
+    match levels.iter().find(|level| level.is_empty() || level.contains('.') || level.contains(char::is_control)) {
         Some(level) => Err(Refusal::bad_request(format!("`{}` cannot be a namespace", level.escape_debug()))),
         None if levels.is_empty() => Err(Refusal::bad_request("the namespace has no name")),
         None => Ok(levels.join(".")),
     }
+}
+
+/// A table of a namespace. A database may not take what no name holds.
+pub fn table(namespace: String, name: String) -> Answer<TableName> {
+    if name.contains(char::is_control) {
+        return Err(Refusal::bad_request(format!("`{}` cannot be a table", name.escape_debug())));
+    }
+    Ok(TableName { namespace, name })
 }
 
 /// A namespace from a part of a path.
@@ -63,10 +71,10 @@ mod tests {
         assert_eq!(namespace("a\u{1f}b").unwrap(), "a.b");
         assert_eq!(levels("a.b"), ["a", "b"]);
         assert_eq!(namespace("raw").unwrap(), "raw");
-        for wrong in ["", "a\u{1f}", "a.b", "\u{1f}"] {
+        for wrong in ["", "a\u{1f}", "a.b", "\u{1f}", "a\0"] {
             assert_eq!(namespace(wrong).unwrap_err().status, 400, "{wrong:?}");
         }
-        assert!(join(&[]).is_err());
+        assert!(join(&[]).is_err() && table("raw".to_owned(), "t\0".to_owned()).is_err());
     }
 
     #[test]
