@@ -16,7 +16,7 @@ def session(uri, token):
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.jars", os.environ["LAKEHOST_SPARK_ICEBERG"])
     builder = builder.config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
-    for name, value in (("", "org.apache.iceberg.spark.SparkCatalog"), (".type", "rest"), (".uri", uri), (".token", token)):
+    for name, value in (("", "org.apache.iceberg.spark.SparkCatalog"), (".type", "rest"), (".uri", uri), (".token", token), (".rest.auth.type", "oauth2")):
         builder = builder.config("spark.sql.catalog.lake" + name, value)
     return builder.getOrCreate()
 
@@ -29,25 +29,25 @@ def main():
     def ask(sql):
         return [[str(value) if value is not None else None for value in row] for row in spark.sql(sql).collect()]
 
-    ask("CREATE NAMESPACE lake.spark")
-    ask("CREATE TABLE lake.spark.t (id BIGINT, name STRING, day DATE) USING iceberg PARTITIONED BY (months(day))")
-    ask("INSERT INTO lake.spark.t VALUES (1, 'a', DATE '2024-01-01'), (2, 'b', NULL)")
-    ask("UPDATE lake.spark.t SET name = 'x' WHERE id = 2")
-    ask("DELETE FROM lake.spark.t WHERE id = 1")
+    ask("CREATE NAMESPACE lake.silver")
+    ask("CREATE TABLE lake.silver.t (id BIGINT, name STRING, day DATE) USING iceberg PARTITIONED BY (months(day))")
+    ask("INSERT INTO lake.silver.t VALUES (1, 'a', DATE '2024-01-01'), (2, 'b', NULL)")
+    ask("UPDATE lake.silver.t SET name = 'x' WHERE id = 2")
+    ask("DELETE FROM lake.silver.t WHERE id = 1")
     ask(
-        "MERGE INTO lake.spark.t USING (SELECT 2L AS id, 'bb' AS name UNION ALL SELECT 3L, 'c') s ON t.id = s.id "
+        "MERGE INTO lake.silver.t USING (SELECT 2L AS id, 'bb' AS name UNION ALL SELECT 3L, 'c') s ON t.id = s.id "
         "WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)"
     )
-    seen["rows"] = ask("SELECT id, name FROM lake.spark.t ORDER BY id")
-    ask("ALTER TABLE lake.spark.t ADD COLUMN extra DOUBLE")
-    ask("CREATE TABLE lake.spark.c USING iceberg AS SELECT id * 2 AS twice FROM lake.spark.t")
-    ask("CREATE OR REPLACE TABLE lake.spark.c USING iceberg AS SELECT id * 3 AS thrice FROM lake.spark.t")
-    seen["replaced"] = ask("SELECT thrice FROM lake.spark.c ORDER BY 1")
-    ask("CALL lake.system.rewrite_data_files(table => 'spark.t', options => map('rewrite-all', 'true'))")
-    seen["snapshots"] = ask("SELECT count(*) FROM lake.spark.t.snapshots")
-    seen["tables"] = sorted(row[1] for row in ask("SHOW TABLES IN lake.spark"))
-    ask("DROP TABLE lake.spark.c PURGE")
-    seen["rows_after"] = ask("SELECT count(*) FROM lake.spark.t")
+    seen["rows"] = ask("SELECT id, name FROM lake.silver.t ORDER BY id")
+    ask("ALTER TABLE lake.silver.t ADD COLUMN extra DOUBLE")
+    ask("CREATE TABLE lake.silver.c USING iceberg AS SELECT id * 2 AS twice FROM lake.silver.t")
+    ask("CREATE OR REPLACE TABLE lake.silver.c USING iceberg AS SELECT id * 3 AS thrice FROM lake.silver.t")
+    seen["replaced"] = ask("SELECT thrice FROM lake.silver.c ORDER BY 1")
+    ask("CALL lake.system.rewrite_data_files(table => 'silver.t', options => map('rewrite-all', 'true'))")
+    seen["snapshots"] = ask("SELECT count(*) FROM lake.silver.t.snapshots")
+    seen["tables"] = sorted(row[1] for row in ask("SHOW TABLES IN lake.silver"))
+    ask("DROP TABLE lake.silver.c PURGE")
+    seen["rows_after"] = ask("SELECT count(*) FROM lake.silver.t")
     seen["other"] = [ask(f"SELECT count(*) FROM lake.{table}")[0][0] for table in tables]
     spark.stop()
     json.dump(seen, sys.stdout)

@@ -41,8 +41,7 @@ impl Served {
 
     /// Ctrl-C: how it ended, and what else it said on stdout.
     fn stop(mut self) -> Result<(Option<i32>, String)> {
-        // SAFETY: a signal to a child that was not waited for yet, so its id is still its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        interrupt(&self.child);
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest)?;
         Ok((self.child.wait()?.code(), rest))
@@ -67,6 +66,11 @@ impl Drop for Served {
     }
 }
 
+fn interrupt(child: &Child) {
+    // SAFETY: a signal to a child that was not waited for yet, so its id is still its own.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+}
+
 /// A verb's JSON; it must succeed.
 fn answer(bench: &Bench, args: &[&str]) -> Result<Value> {
     let done = bench.run(&[args, &["--format", "json"]].concat())?;
@@ -74,9 +78,13 @@ fn answer(bench: &Bench, args: &[&str]) -> Result<Value> {
     done.json()
 }
 
+fn orphans(bench: &Bench) -> Result<Value> {
+    let answer = answer(bench, &["table", "orphans", "--older-than", "0 s", "--allow-younger-than-72h"])?;
+    Ok(answer["orphans"].clone())
+}
+
 fn no_orphans(bench: &Bench) -> Result<()> {
-    let orphans = answer(bench, &["table", "orphans", "--older-than", "0 s", "--allow-younger-than-72h"])?;
-    assert_eq!(orphans["orphans"], json!([]));
+    assert_eq!(orphans(bench)?, json!([]));
     Ok(())
 }
 
@@ -187,7 +195,12 @@ fn three_writers_at_one_table_lose_no_row_and_no_snapshot() -> Result<()> {
     }
     assert_eq!((length, parents.len()), (1 + LOADS + 2 * EACH, (1 + LOADS + 2 * EACH) as usize));
 
-    // lakehost's upkeep on what the others left.
+    // lakehost's upkeep on what the others left: they keep the files of commits that they lost, and no metadata file is left by anybody.
+    let left = answer(&bench, &["table", "orphans", "--older-than", "0 s", "--allow-younger-than-72h", "--delete"])?;
+    let left = left["orphans"].as_array().context("no list")?.clone();
+    assert!(left.iter().all(|orphan| orphan["kind"] != "metadata"), "{left:?}");
+    assert_eq!(served.script(&python, "through_duckdb.py", "rows", &[TABLE])?["rows"], rows);
+    assert_eq!(read(&served)?["rows"], rows);
     no_orphans(&bench)?;
     let resolved = answer(&bench, &["resolve"])?;
     assert_eq!(resolved["runs"], json!([]));
@@ -251,6 +264,20 @@ fn the_token_comes_from_where_it_was_put_and_nobody_else_reads_it() -> Result<()
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
     }
+    // What people paste names the file and not the token.
+    let mut child =
+        bench.command(&["catalog", "serve", "--port", "0", "--token-file", &path]).stdout(Stdio::piped()).spawn()?;
+    let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    let mut text = String::new();
+    stdout.read_line(&mut text)?;
+    interrupt(&child);
+    stdout.read_to_string(&mut text)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    for part in [&format!("TOKEN stands for what is in the file {path}"), "ATTACH 'lakehost' AS lake", "load_catalog("]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains(&tokens[0]), "{text}");
     std::fs::write(&file, "short\n")?;
     let refused = bench.run(&["catalog", "serve", "--port", "0", "--token-file", &path])?;
     assert_eq!(refused.code, 2, "{}", refused.stderr);
@@ -287,4 +314,55 @@ fn what_cannot_be_served_is_said_with_the_way_out() -> Result<()> {
     assert_eq!(served.stop()?.0, Some(0));
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     Ok(())
+}
+
+/// What a machine must have for an engine that is no library, or the reason why the test says nothing.
+fn engine(variables: &[&str]) -> Option<Vec<String>> {
+    if std::env::var_os("LAKEHOST_FULL").is_none() {
+        eprintln!("skipped: starts a server of its own; `cargo xtask test --full` runs it");
+        return None;
+    }
+    let found: Option<Vec<String>> = variables.iter().map(|name| std::env::var(name).ok()).collect();
+    if found.is_none() {
+        eprintln!("skipped: {} must be set", variables.join(", "));
+    }
+    found
+}
+
+#[test]
+fn spark_makes_changes_and_reads_tables() -> Result<()> {
+    let Some(found) = engine(&["LAKEHOST_SPARK_PYTHON", "LAKEHOST_SPARK_ICEBERG"]) else { return Ok(()) };
+    let bench = Bench::serving(&[MONTH])?;
+    expect(&bench.load("green", "2024-01", &[])?, 0, &["loaded"]);
+    let served = Served::start(&bench, &[])?;
+    let seen = served.script(Path::new(&found[0]), "through_spark.py", "tour", &[TABLE])?;
+    let check = |key: &str, wanted: Value| assert_eq!(seen[key], wanted, "{key}");
+    check("rows", json!([["2", "bb"], ["3", "c"]]));
+    check("replaced", json!([["6"], ["9"]]));
+    check("tables", json!(["c", "t"]));
+    check("rows_after", json!([["2"]]));
+    check("other", json!([ROWS.to_string()]));
+    // On a folder of this machine Hadoop keeps a checksum beside each file, which no table knows of.
+    let left = orphans(&bench)?;
+    let left = left.as_array().context("no list")?;
+    assert!(left.iter().all(|orphan| orphan["file"].as_str().is_some_and(|file| file.ends_with(".crc"))), "{left:?}");
+    Ok(())
+}
+
+#[test]
+fn trino_makes_changes_and_reads_tables() -> Result<()> {
+    let Some(found) = engine(&["LAKEHOST_TRINO_HOME", "JAVA_HOME"]) else { return Ok(()) };
+    let Some(python) = python() else { return Ok(()) };
+    let bench = Bench::serving(&[])?;
+    let served = Served::start(&bench, &[])?;
+    let seen = served.script(&python, "through_trino.py", "tour", &[&found[0]])?;
+    let check = |key: &str, wanted: Value| assert_eq!(seen[key], wanted, "{key}");
+    check("ctas", json!([[2], [4]]));
+    check("rows", json!([[2, "bb"], [3, "c"]]));
+    check("replaced", json!([[6], [9]]));
+    check("tables", json!(["d", "t"]));
+    check("rows_after", json!([[2]]));
+    let rows = answer(&bench, &["query", "select id, name from trino.t order by id"])?;
+    assert_eq!(rows, json!([{ "id": 2, "name": "bb" }, { "id": 3, "name": "c" }]));
+    no_orphans(&bench)
 }

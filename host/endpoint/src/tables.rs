@@ -328,12 +328,11 @@ pub async fn drop(
                 let Some(shared) = inner.lake.forget_table(&state).await? else { continue };
                 if purge {
                     let lake = inner.lake.clone();
-                    let deleted = tokio::task::spawn_blocking(move || lake.delete_files(&state, shared)).await;
+                    let delete = move || lake.delete_files(&state, shared).map_err(|error| error.to_string());
+                    let deleted = tokio::task::spawn_blocking(delete).await;
                     // The table is gone; files that stay behind only waste space.
-                    match deleted {
-                        Ok(Ok(_)) => {}
-                        Ok(Err(error)) => tracing::warn!(%table, %error, "files of a dropped table stay behind"),
-                        Err(error) => tracing::warn!(%table, %error, "files of a dropped table stay behind"),
+                    if let Err(error) = deleted.map_err(|error| error.to_string()).and_then(|deleted| deleted) {
+                        tracing::warn!(%table, %error, "files of a dropped table stay behind");
                     }
                 }
                 return Ok(StatusCode::NO_CONTENT);

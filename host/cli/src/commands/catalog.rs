@@ -52,7 +52,7 @@ pub fn serve(arguments: &CatalogServeArguments) -> Result<u8, Fault> {
     }
     let told = match arguments.format {
         ReportFormat::Json => format!("{}\n", as_json(&endpoint, &place, &token)),
-        ReportFormat::Text => as_text(&endpoint, &place, &token),
+        ReportFormat::Text => as_text(&endpoint, &place, &token, arguments.delegate_keys),
     };
     super::print(&told)?;
     while !stop.load(Ordering::SeqCst) {
@@ -145,32 +145,44 @@ fn as_json(endpoint: &Endpoint, place: &Where, token: &Token) -> serde_json::Val
 }
 
 /// What to paste where.
-fn as_text(endpoint: &Endpoint, place: &Where, token: &Token) -> String {
+fn as_text(endpoint: &Endpoint, place: &Where, token: &Token, delegates: bool) -> String {
     let uri = endpoint.uri();
     let (shown, note) = match &token.kept {
         None => (endpoint.token().expose(), String::new()),
         Some(kept) => ("TOKEN", format!("TOKEN stands for what is in {kept}.\n")),
     };
-    let files = if place.is_remote() {
-        "fs.native-s3.enabled=true, with s3.endpoint, s3.region and keys"
-    } else {
-        "fs.hadoop.enabled=true"
+    // How keys of a bucket come to each engine.
+    let (keys, duckdb, spark, trino) = match (place.is_remote(), delegates) {
+        (false, _) => ("", "'none'", "", "fs.hadoop.enabled=true"),
+        (true, false) => (
+            "Engines bring keys of the bucket; --delegate-keys hands them the profile's.\n",
+            "'none'",
+            "",
+            "fs.native-s3.enabled=true\n  # and s3.endpoint, s3.region, s3.path-style-access, s3.aws-access-key, s3.aws-secret-key",
+        ),
+        (true, true) => (
+            "",
+            "'vended_credentials'",
+            "\n  --conf spark.sql.catalog.lake.header.X-Iceberg-Access-Delegation=vended-credentials",
+            "iceberg.rest-catalog.vended-credentials-enabled=true\n  fs.native-s3.enabled=true\n  # and s3.endpoint, s3.region, s3.path-style-access",
+        ),
     };
     format!(
-        "serving {warehouse} at {uri} until Ctrl-C\n{note}
+        "serving {warehouse} at {uri} until Ctrl-C\n{note}{keys}
 PyIceberg
   load_catalog(\"lakehost\", type=\"rest\", uri=\"{uri}\", token=\"{shown}\")
 
 DuckDB
   INSTALL iceberg; LOAD iceberg;
   CREATE SECRET lakehost (TYPE iceberg, TOKEN '{shown}');
-  ATTACH 'lakehost' AS lake (TYPE iceberg, ENDPOINT '{uri}', SECRET lakehost{delegation});
+  ATTACH 'lakehost' AS lake (TYPE iceberg, ENDPOINT '{uri}', SECRET lakehost, ACCESS_DELEGATION_MODE {duckdb});
 
 Spark
   --conf spark.sql.catalog.lake=org.apache.iceberg.spark.SparkCatalog
   --conf spark.sql.catalog.lake.type=rest
   --conf spark.sql.catalog.lake.uri={uri}
   --conf spark.sql.catalog.lake.token={shown}
+  --conf spark.sql.catalog.lake.rest.auth.type=oauth2{spark}
 
 Trino (etc/catalog/lake.properties)
   connector.name=iceberg
@@ -178,9 +190,8 @@ Trino (etc/catalog/lake.properties)
   iceberg.rest-catalog.uri={uri}
   iceberg.rest-catalog.security=OAUTH2
   iceberg.rest-catalog.oauth2.token={shown}
-  {files}
+  {trino}
 ",
         warehouse = place.warehouse.display(),
-        delegation = ", ACCESS_DELEGATION_MODE 'none'",
     )
 }
