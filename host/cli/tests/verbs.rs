@@ -292,3 +292,30 @@ fn a_file_that_is_no_component_is_refused() {
     }
     assert!(!folder.path().join("warehouse").exists());
 }
+
+#[test]
+fn a_stack_that_was_never_started_says_so_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, _) = lakehost(folder.path(), &["stack", "status", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 0);
+    let states = answer["services"].as_array().unwrap().iter().map(|service| service["state"].as_str().unwrap());
+    assert_eq!(states.collect::<Vec<_>>(), ["down"; 5]);
+    check(folder.path(), &["stack", "down"], 0, "nothing was running\n", "");
+    check(
+        folder.path(),
+        &["stack", "logs", "trino", "--name", "a/b"],
+        2,
+        "",
+        "error[LH0101]: `a/b` cannot be the name of a stack\n  hint   use letters, digits, - and _, at most 64\n",
+    );
+    check(
+        folder.path(),
+        &["stack", "logs", "trino"],
+        2,
+        "",
+        "error[LH0101]: trino was not started yet by this stack: there is no [DIR]/.local/state/lakehost/stack/default/log/trino.log\n  \
+         hint   `lakehost stack status` shows the services; --name or --home choose another stack\n",
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "looking makes nothing");
+}
