@@ -301,7 +301,7 @@ fn what_cannot_be_served_is_said_with_the_way_out() -> Result<()> {
     let port = served.uri.rsplit(':').next().context("no port")?.to_owned();
     let taken = bench.run(&["catalog", "serve", "--port", &port])?;
     assert_eq!(taken.code, 11, "{}", taken.stderr);
-    assert!(taken.stderr.contains("error[LH1006]") && taken.stderr.contains("--port 0"), "{}", taken.stderr);
+    assert!(taken.stderr.contains("error[LH1003]") && taken.stderr.contains("--port 0"), "{}", taken.stderr);
     let missing = bench.run(&["catalog", "serve", "--port", "0", "--warehouse", "nowhere"])?;
     assert_eq!(missing.code, 2, "{}", missing.stderr);
     assert!(!bench.dir.path().join("nowhere").exists());

@@ -37,6 +37,7 @@ mod tests {
             ("LH08", 10),
             ("LH09", 70),
             ("LH100", 11),
+            ("LH101", 11),
             ("LH1099", 130),
         ];
         for (code, title) in codes::ALL {

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Everything that this crate reports to its caller. What a client is told is a refusal of the protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `LH1006`
+    /// `LH1003`
     #[error("the catalog cannot be served on {address}")]
     Listen {
         address: SocketAddr,

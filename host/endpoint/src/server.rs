@@ -67,7 +67,7 @@ pub struct Endpoint {
 /// Serves the catalog of a lake on the lake's own runtime. Requests are answered from now on.
 ///
 /// # Errors
-/// `LH1006` when the address cannot be had.
+/// `LH1003` when the address cannot be had.
 pub fn serve(lake: &IcebergLake, options: Options) -> Result<Endpoint> {
     let wrong = |source| Error::Listen { address: options.listen, source };
     let listener = StdListener::bind(options.listen).map_err(wrong)?;

@@ -67,10 +67,10 @@ codes! {
     BUG = "LH0901", "a bug in lakehost";
     MACHINE_DISK = "LH1001", "the disk is full or cannot be used";
     MACHINE_MEMORY = "LH1002", "the memory budget does not hold the work";
-    STACK_PROGRAM = "LH1003", "a program that the stack needs is missing";
-    STACK_FETCH = "LH1004", "a part of the stack cannot be fetched, or is not what is pinned";
-    STACK_SERVICE = "LH1005", "a service of the stack does not start or does not end";
-    MACHINE_ADDRESS = "LH1006", "an address of this machine cannot be listened on";
+    MACHINE_ADDRESS = "LH1003", "an address of this machine cannot be listened on";
+    STACK_PROGRAM = "LH1011", "a program that the stack needs is missing";
+    STACK_FETCH = "LH1012", "a part of the stack cannot be fetched, or is not what is pinned";
+    STACK_SERVICE = "LH1013", "a service of the stack does not start or does not end";
     INTERRUPTED = "LH1099", "interrupted; the window under way was not committed";
 }
 

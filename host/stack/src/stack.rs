@@ -96,7 +96,8 @@ impl Stack {
             changed: Default::default(),
         };
         let ups = start.run(&chosen)?;
-        profile::write(&self.home, &settings, &ports, &versions.spark)?;
+        let with_trino = chosen.contains(&Service::Trino) || alive.contains(&Service::Trino);
+        profile::write(&self.home, &settings, &ports, &versions.spark, with_trino)?;
         Ok(ups)
     }
 

@@ -76,7 +76,7 @@ fn a_stopped_server_is_gone_and_a_taken_port_is_said() {
     assert_eq!(uri, format!("http://{address}"));
     let taken = serve(&world.lake, Options { listen: address, ..Options::default() });
     let Err(error @ Error::Listen { .. }) = taken else { panic!("the port was taken") };
-    assert_eq!(lakehost_pipeline::Diagnostic::code(&error).0, "LH1006");
+    assert_eq!(lakehost_pipeline::Diagnostic::code(&error).0, "LH1003");
     // A connection that says nothing does not keep the server.
     let mut idle = TcpStream::connect(address).unwrap();
     idle.write_all(b"GET /v1/config HTTP/1.1\r\nHost: local").unwrap();
