@@ -26,21 +26,31 @@ pub fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String
 
 /// The file with the variables over it. `text` has parsed before, so what is wrong now comes from a variable.
 pub fn overlay(text: &str, variables: &[(String, String)]) -> Result<File, Error> {
-    let place = |name: &str| format!("environment variable {name}");
-    let mut table: Table = toml::from_str(text).map_err(|error| from_toml(&error, place(PREFIX), None))?;
-    let mut file = File::default();
+    let base: Table = toml::from_str(text).map_err(|error| from_toml(&error, place(PREFIX), None))?;
+    File::deserialize(with(&base, variables.iter())?).map_err(|error| {
+        // Keys may need each other, so the one to name is that without which the others are sound.
+        let sound_without = |name: &str| {
+            let others = with(&base, variables.iter().filter(|(other, _)| other != name));
+            others.is_ok_and(|table| File::deserialize(table).is_ok())
+        };
+        let name = variables.iter().map(|(name, _)| name.as_str()).find(|name| sound_without(name)).unwrap_or(PREFIX);
+        let key = name.rsplit("__").next().filter(|key| !key.is_empty()).map(str::to_lowercase);
+        from_toml(&error, place(name), key.as_deref())
+    })
+}
+
+fn with<'a>(base: &Table, variables: impl Iterator<Item = &'a (String, String)>) -> Result<Table, Error> {
+    let mut table = base.clone();
     for (name, value) in variables {
         let path: Vec<&str> = name.strip_prefix(PREFIX).unwrap_or_default().split("__").collect();
-        set(&mut table, &path, read(value)).map_err(|message| Error::Config {
-            place: place(name),
-            message,
-            hint: None,
-        })?;
-        // After each, so that the error names the variable that made it.
-        file = File::deserialize(table.clone())
-            .map_err(|error| from_toml(&error, place(name), path.last().map(|key| key.to_lowercase()).as_deref()))?;
+        let laid = set(&mut table, &path, read(value));
+        laid.map_err(|message| Error::Config { place: place(name), message, hint: None })?;
     }
-    Ok(file)
+    Ok(table)
+}
+
+fn place(name: &str) -> String {
+    format!("environment variable {name}")
 }
 
 fn read(value: &str) -> Value {
@@ -97,6 +107,17 @@ mod tests {
             laid("[profile.local]\nwarehouse=\"a\"\n", "LAKEHOST__PROFILE__LOCAL__WAREHOUSE__X", "1").unwrap_err();
         assert!(error.ends_with("`warehouse` is a string, not a section"), "{error}");
         assert!(laid("", "LAKEHOST__", "1").is_err());
+    }
+
+    #[test]
+    fn keys_that_need_each_other_come_in_any_order() {
+        let uri = ("LAKEHOST__PROFILE__X__TRINO__URI".to_owned(), "http://127.0.0.1:8080".to_owned());
+        let catalog = ("LAKEHOST__PROFILE__X__TRINO__CATALOG".to_owned(), "lake".to_owned());
+        let file = overlay("", &[catalog.clone(), uri]).unwrap();
+        assert_eq!(file.profile["x"].trino.as_ref().unwrap().catalog, "lake");
+        let other = ("LAKEHOST__PROFILE__X__WAREHOUSE".to_owned(), "w".to_owned());
+        let error = overlay("", &[catalog.clone(), other]).unwrap_err();
+        assert_eq!(error.inputs()[0].1, format!("environment variable {}", catalog.0));
     }
 
     #[test]
