@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Bench, Done, done, expect, python, read};
+use crate::models;
+use crate::support::{Bench, Done, done, expect, python, read, root};
 
 const GREEN: &str = "green_tripdata_2024-01.parquet";
 const GREEN_GENERATED: &str = "green_tripdata_2024-02.parquet";
@@ -195,5 +196,62 @@ fn months_are_the_same_for_every_reader() -> Result<()> {
         Some(4)
     );
     assert_eq!(cluster.processes(), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn models_on_trino_are_those_of_the_embedded_profile() -> Result<()> {
+    // The readers' Python stands for one that can set dbt up.
+    if python().is_none() {
+        return Ok(());
+    }
+    let Some(cluster) = Cluster::start(&YELLOW, "trino")? else { return Ok(()) };
+    let bench = &cluster.bench;
+    models::copy(&root().join("dbt_project"), &bench.dir.path().join("dbt_project"))?;
+    let url = bench.url();
+    let text = format!(
+        "{}\n[pipeline.yellow]\nplugin = \"nyc_tlc.wasm\"\nconfig = {{ dataset = \"yellow\", base_url = \"{url}\" }}\n\
+         allow = [\"{url}\"]\ntable = \"raw.yellow_trips\"\nmodels = \"dbt_project\"\n",
+        std::fs::read_to_string(cluster.file())?
+    );
+    std::fs::write(bench.dir.path().join("lakehost.toml"), text)?;
+
+    // One file, two profiles: DuckDB's gold, which is held against the files elsewhere, and Trino's.
+    let both = |windows: &[&str]| -> Result<()> {
+        let mut gold = Vec::new();
+        for (profile, engine) in [("local", "duckdb"), ("stack", "trino")] {
+            let months = ["run", "yellow", "--month", "2024-01..2024-06"];
+            let done = bench.run(&[&months[..], &["--profile", profile, "--format", "json"]].concat())?;
+            assert_eq!(done.code, 0, "{}\n{}", done.stdout, done.stderr);
+            let report = done.json()?;
+            let models = &report["models"];
+            assert_eq!((&models["status"], &models["engine"]), (&json!("built"), &json!(engine)), "{models:#}");
+            assert_eq!(models["windows"], json!(windows), "{profile}");
+            let mut tables = Vec::new();
+            for table in ["fct_daily_trips", "fct_hourly_revenue", "fct_trip_distance_stats", "dim_zone"] {
+                let select = format!("select * from gold.{table}");
+                let shown = bench.run(&["query", &select, "--limit", "0", "--format", "csv", "--profile", profile])?;
+                assert_eq!(shown.code, 0, "{}", shown.stderr);
+                let mut rows: Vec<String> = shown.stdout.lines().map(str::to_owned).collect();
+                rows.sort_unstable();
+                assert!(rows.len() > 100, "{table}: {} rows", rows.len());
+                tables.push((table, rows));
+            }
+            gold.push(tables);
+        }
+        for (embedded, cluster) in gold[0].iter().zip(&gold[1]) {
+            let differing = embedded.1.iter().zip(&cluster.1).find(|(here, there)| here != there);
+            ensure!(embedded.1.len() == cluster.1.len() && differing.is_none(), "{}: {differing:?}", embedded.0);
+        }
+        Ok(())
+    };
+    both(&[])?;
+    std::fs::copy(bench.served(YELLOW[4]), bench.served(YELLOW[2]))?;
+    both(&["2024-03"])?;
+
+    // Trino's own answer of what it built.
+    let sum = "select sum(trips) as trips from gold.fct_daily_trips";
+    let asked = |more: &[&str]| bench.run(&[&["query", sum, "--format", "json", "--profile", "stack"], more].concat());
+    assert_eq!(asked(&["--engine", "trino"])?.json()?, asked(&[])?.json()?);
     Ok(())
 }

@@ -79,7 +79,8 @@ impl Modelled {
     }
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+/// Copies a folder.
+pub fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
