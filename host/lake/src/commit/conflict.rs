@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// Whether the files that `removal` names are others at `head` than they were in the snapshot `base`.
 ///
-/// A compaction between the two is no change: it moves rows to other files. Neither is any commit to other windows.
+/// A compaction between the two is no change: it moves rows to other files. Neither is any commit to other windows, nor both.
 pub async fn changed(
     table: &TableName,
     manifests: &Manifests,
@@ -20,38 +20,59 @@ pub async fn changed(
     base: Option<&SnapshotRef>,
     head: &TableState,
 ) -> Result<bool> {
-    if *removal == Removal::Nothing {
-        return Ok(false);
-    }
     let base_id = base.map(|snapshot| snapshot.snapshot_id());
-    let head_id = head.main().map(|snapshot| snapshot.snapshot_id());
-    if base_id == head_id {
+    if *removal == Removal::Nothing || base_id == head.main().map(|snapshot| snapshot.snapshot_id()) {
         return Ok(false);
     }
-    let mut reached = base_id.is_none();
-    let mut only_compactions = true;
-    for snapshot in head.history() {
-        if Some(snapshot.snapshot_id()) == base_id {
-            reached = true;
-            break;
+    let is_base = |snapshot: &SnapshotRef| Some(snapshot.snapshot_id()) == base_id;
+    let between: Vec<&SnapshotRef> = head.history().take_while(|snapshot| !is_base(snapshot)).collect();
+    let reached = base_id.is_none() || head.history().any(is_base);
+    let (compactions, others): (Vec<&SnapshotRef>, Vec<&SnapshotRef>) =
+        between.into_iter().partition(|snapshot| snapshot.summary().operation == Operation::Replace);
+    if reached && others.is_empty() {
+        return Ok(false);
+    }
+    let looker = Looker { table, manifests, removal, state: head };
+    if !looker.differ(base, head.main()).await? {
+        return Ok(false);
+    }
+    if !reached || compactions.is_empty() {
+        return Ok(true);
+    }
+    // Who moved the files: a compaction alone, or one of the others?
+    for snapshot in others {
+        let before = snapshot.parent_snapshot_id().and_then(|parent| head.metadata.snapshot_by_id(parent));
+        let known = before.is_some() || snapshot.parent_snapshot_id().is_none();
+        if !known || looker.differ(before, Some(snapshot)).await? {
+            return Ok(true);
         }
-        only_compactions &= snapshot.summary().operation == Operation::Replace;
     }
-    if reached && only_compactions {
-        return Ok(false);
+    Ok(false)
+}
+
+/// Compares snapshots of a table by the files that a removal names.
+struct Looker<'a> {
+    table: &'a TableName,
+    manifests: &'a Manifests,
+    removal: &'a Removal,
+    state: &'a TableState,
+}
+
+impl Looker<'_> {
+    async fn differ(&self, before: Option<&SnapshotRef>, after: Option<&SnapshotRef>) -> Result<bool> {
+        let before = self.manifests.list(&self.state.metadata, before).await?;
+        let after = self.manifests.list(&self.state.metadata, after).await?;
+        // Manifests that both have hold the same files, and need not be read.
+        let paths = |list: &[ManifestFile]| -> HashSet<String> {
+            list.iter().map(|manifest| manifest.manifest_path.clone()).collect()
+        };
+        let (known_before, known_after) = (paths(&before), paths(&after));
+        let only_before = before.into_iter().filter(|manifest| !known_after.contains(&manifest.manifest_path));
+        let only_after = after.into_iter().filter(|manifest| !known_before.contains(&manifest.manifest_path));
+        let old = files(self.table, self.manifests, self.removal, self.state, only_before).await?;
+        let new = files(self.table, self.manifests, self.removal, self.state, only_after).await?;
+        Ok(old != new)
     }
-    let before = manifests.list(&head.metadata, base).await?;
-    let after = manifests.list(&head.metadata, head.main()).await?;
-    // Manifests that both have hold the same files, and need not be read.
-    let paths = |list: &[ManifestFile]| -> HashSet<String> {
-        list.iter().map(|manifest| manifest.manifest_path.clone()).collect()
-    };
-    let (known_before, known_after) = (paths(&before), paths(&after));
-    let only_before = before.into_iter().filter(|manifest| !known_after.contains(&manifest.manifest_path));
-    let only_after = after.into_iter().filter(|manifest| !known_before.contains(&manifest.manifest_path));
-    let old = files(table, manifests, removal, head, only_before).await?;
-    let new = files(table, manifests, removal, head, only_after).await?;
-    Ok(old != new)
 }
 
 /// Whether a table has files that `removal` names.

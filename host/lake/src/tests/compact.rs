@@ -286,6 +286,8 @@ fn a_reader_never_sees_an_empty_a_doubled_or_half_a_table() {
                 looks.fetch_add(1, Ordering::Relaxed);
             }
         });
+        // Whatever fails below ends the reader too.
+        let _ended = Ended(&stop);
         let writer = scope.spawn(|| {
             let lake = world.lake();
             for _ in 0..6 {
@@ -304,6 +306,36 @@ fn a_reader_never_sees_an_empty_a_doubled_or_half_a_table() {
         reader.join().unwrap();
     });
     world.check_no_orphans(&lake);
+}
+
+#[test]
+fn a_compaction_and_a_load_beside_a_load_do_not_stand_in_its_way() {
+    for reload in [false, true] {
+        let world = World::new();
+        let lake = world.lake();
+        for label in ["2024-01", "2024-02"] {
+            scattered(label, 0, 8).land(&lake);
+        }
+        let job = Job::month("2024-01", 0..3);
+        let load = job.begin(&lake).unwrap();
+        scattered("2024-02", 0, 7).land(&lake);
+        compact(&lake);
+        scattered("2024-02", 0, 6).land(&lake);
+        if reload {
+            scattered("2024-01", 0, 5).land(&lake);
+            compact(&lake);
+        }
+        let landed = job.finish(load);
+        let found = rows(&world, &lake);
+        if reload {
+            assert_eq!(landed.unwrap_err().code().0, "LH0602");
+            assert_eq!((found["2024-01"], found["2024-02"]), (5, 6));
+        } else {
+            landed.unwrap();
+            assert_eq!((found["2024-01"], found["2024-02"]), (3, 6));
+        }
+        world.check_no_orphans(&lake);
+    }
 }
 
 #[test]

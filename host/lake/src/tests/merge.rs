@@ -328,15 +328,8 @@ fn a_reader_during_merges_sees_each_of_them_whole_or_not_at_all() {
     let stop = std::sync::atomic::AtomicBool::new(false);
     let looks = std::sync::atomic::AtomicUsize::new(0);
     let relaxed = std::sync::atomic::Ordering::Relaxed;
-    /// Lets the reader end when a writer fails, too.
-    struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
     std::thread::scope(|scope| {
-        let _ended = Stop(&stop);
+        let _ended = Ended(&stop);
         let reader = scope.spawn(|| {
             while !stop.load(relaxed) {
                 let seen = months(&world);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use arrow_array::{Array, ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -445,4 +445,13 @@ pub fn entries(world: &World, lake: &IcebergLake, state: &TableState) -> Vec<(Ma
 /// A counter of the head's summary.
 pub fn counter(state: &TableState, name: &str) -> Option<u64> {
     state.main()?.summary().additional_properties.get(name)?.parse().ok()
+}
+
+/// Sets its flag at the end of its scope, however that comes.
+pub struct Ended<'a>(pub &'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
