@@ -1,5 +1,6 @@
 //! What every whole-system test stands on: a warehouse of its own, a local file server, the built binary and the independent readers.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -123,6 +124,14 @@ impl Bench {
             .env("HOME", self.dir.path().join("home"))
             .env("XDG_CACHE_HOME", shared_cache())
             .stdin(Stdio::null());
+        // Also where the tests run in the background of a shell, which has them ignore it.
+        // SAFETY: `signal` is a system call without memory of ours, allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| match libc::signal(libc::SIGINT, libc::SIG_DFL) {
+                libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
         command
     }
 

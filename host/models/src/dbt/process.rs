@@ -122,8 +122,16 @@ fn signal(child: &Child, signal: libc::c_int) {
     }
 }
 
-/// The child is told to stop when this process dies, however it dies: nobody would read what it says.
+/// The child is told to stop when this process dies, however it dies: nobody would read what it says. It listens even where this process was
+/// started without an ear for Ctrl-C, as shells start what runs in the background.
 fn end_with_parent(command: &mut Command) {
+    // SAFETY: `signal` is a system call without memory of ours, allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::signal(libc::SIGINT, libc::SIG_DFL) {
+            libc::SIG_ERR => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
     #[cfg(target_os = "linux")]
     // SAFETY: `prctl` is a system call without memory of ours, allowed between fork and exec.
     unsafe {
