@@ -74,7 +74,7 @@ fn components(out: &Path) -> Result<(), Box<dyn Error>> {
                 return Err(format!("LAKEHOST_COMPONENTS_DIR has no {name}").into());
             }
             let digest = Sha256::digest(fs::read(&path)?);
-            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = hex::encode(digest);
             writeln!(text, "    ({name:?}, {hex:?}, include_bytes!({path:?})),")?;
         }
     }

@@ -17,7 +17,7 @@ pub fn ensure(workspace: &Workspace, requirements: &str, output: &Output) -> Res
     let pins = std::fs::read(&file).with_context(|| format!("cannot read {requirements}"))?;
     let version = process::stdout_of(Command::new("python3").arg("--version")).context("python3 is needed")?;
     let digest = Sha256::new().chain_update(&pins).chain_update(version.trim()).finalize();
-    let key: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let key: String = hex::encode(&digest[..6]);
     let folder = workspace.scratch("python")?.join(key);
     let python = folder.join("bin/python");
     let done = folder.join("complete");

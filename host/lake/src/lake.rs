@@ -21,6 +21,7 @@ use crate::plan::Plan;
 use crate::resolve::{self, Ask, Resolution, Resolved};
 use crate::schema;
 use crate::source_state;
+use crate::store::BucketKeys;
 
 /// A warehouse with its catalog. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,6 +37,15 @@ impl IcebergLake {
             return Err(Error::shape(name, detail));
         }
         self.core.block_on(self.load(name))
+    }
+
+    /// The keys of the warehouse's bucket as they are now, for an engine that cannot look them up: those of a role run out. `None`: a folder.
+    ///
+    /// # Errors
+    /// `LH0501`, `LH0503` when a role or a catalog hands out none.
+    pub fn bucket_keys(&self) -> Result<Option<BucketKeys>> {
+        let root = self.core.warehouse.root();
+        self.core.store.keys(root).map_err(Error::store("get keys for", root))
     }
 
     /// The ids of all loads whose rows the table has, as far back as its snapshots tell.

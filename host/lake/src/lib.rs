@@ -87,6 +87,6 @@ pub use provenance::Provenance;
 pub use refs::{RefKind, references};
 pub use reshape::Reshaped;
 pub use resolve::{Resolution, Resolved};
-pub use store::{LocalStore, PendingUpload, Renew, S3Options, S3Store, Store, StoreBytes, StoredFile};
+pub use store::{BucketKeys, LocalStore, PendingUpload, Renew, S3Options, S3Store, Store, StoreBytes, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};
 pub use tls::Tls;

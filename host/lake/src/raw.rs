@@ -148,7 +148,7 @@ fn blocks(length: u64, mut next: impl FnMut(u64, usize) -> io::Result<bytes::Byt
         hash.update(&block);
         offset += len as u64;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// The last part of a URL as a name that every store takes and that leads nowhere else.

@@ -53,14 +53,11 @@ impl Cursor {
         let new = files.iter().filter_map(|file| file.upper_bounds().get(&field.id)).cloned();
         let highest = new.chain(before).reduce(|highest, value| if value > highest { value } else { highest })?;
         let bytes = highest.to_bytes().ok()?;
-        let bytes = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(Self { column: column.to_owned(), value: highest.to_string(), bytes })
+        Some(Self { column: column.to_owned(), value: highest.to_string(), bytes: hex::encode(&bytes) })
     }
 
     fn datum(&self, kind: &PrimitiveType) -> Option<Datum> {
-        let pairs = self.bytes.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-        let bytes = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<u8>>>()?;
-        Datum::try_from_bytes(&bytes, kind.clone()).ok()
+        Datum::try_from_bytes(&hex::decode(&self.bytes).ok()?, kind.clone()).ok()
     }
 
     fn text(&self) -> String {

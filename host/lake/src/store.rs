@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use lakehost_columnar::{ByteSource, FileSink};
+use lakehost_pipeline::Secret;
 
 pub use local::LocalStore;
 pub use s3::{S3Options, S3Store};
@@ -45,6 +46,15 @@ pub struct PendingUpload {
     pub upload_id: String,
     /// Milliseconds since 1970, by the store's clock.
     pub started_ms: i64,
+}
+
+/// What requests to a bucket are signed with.
+#[derive(Clone, Debug)]
+pub struct BucketKeys {
+    pub access_key: Secret,
+    pub secret_key: Secret,
+    /// With keys that run out.
+    pub session_token: Option<Secret>,
 }
 
 /// Who hands out keys for a table's files.
@@ -95,6 +105,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn learn(&self, _location: &str, _config: &BTreeMap<String, String>) {}
     /// Who to ask when keys that it learned run out.
     fn renewed_by(&self, _renew: Arc<dyn Renew>) {}
+    /// The keys that it uses for a location now, also those of a role; `None`: it needs none.
+    fn keys(&self, _location: &str) -> io::Result<Option<BucketKeys>> {
+        Ok(None)
+    }
     /// The same files for the Iceberg library.
     fn file_io(&self) -> FileIO;
 }

@@ -4,15 +4,7 @@ use sha2::{Digest, Sha256};
 
 /// Lower-case hex of the sha256 of `bytes`.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Everything that decides which rows and columns a load makes.
@@ -67,7 +59,7 @@ impl LoadIdentity<'_> {
             part("forced over");
             part(present);
         }
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 

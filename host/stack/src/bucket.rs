@@ -1,15 +1,14 @@
 //! The bucket of the stack: looked for, and made when it is not there. Requests are signed by AWS's Signature Version 4.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use sha2::{Digest as _, Sha256};
+use chrono::{DateTime, Utc};
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 
-use crate::digest::{hex, of_bytes};
+use crate::digest::of_bytes;
 use crate::http;
 use crate::settings::Settings;
-
-/// SHA-256 hashes blocks of so many bytes.
-const BLOCK: usize = 64;
 
 /// Makes sure that the bucket is there; else what the store says.
 pub fn ensure(settings: &Settings, port: u16) -> Result<(), String> {
@@ -47,14 +46,14 @@ fn body(text: &str) -> &str {
 fn signed(settings: &Settings, port: u16, method: &str) -> Result<http::Answer, String> {
     let path = format!("/{}", settings.bucket);
     let host = format!("127.0.0.1:{port}");
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?.as_secs();
-    let headers = sign(settings, method, &path, &host, time);
+    let headers = sign(settings, method, &path, &host, SystemTime::now().into());
     http::ask(port, method, &path, &headers).map_err(|error| error.to_string())
 }
 
 /// The headers that prove who asks.
-fn sign(settings: &Settings, method: &str, path: &str, host: &str, time: u64) -> Vec<String> {
-    let (date, stamp) = dates(time);
+fn sign(settings: &Settings, method: &str, path: &str, host: &str, time: DateTime<Utc>) -> Vec<String> {
+    let stamp = time.format("%Y%m%dT%H%M%SZ").to_string();
+    let date = time.format("%Y%m%d").to_string();
     let empty = of_bytes(b"");
     let names = "host;x-amz-content-sha256;x-amz-date";
     let canonical = format!(
@@ -65,7 +64,7 @@ fn sign(settings: &Settings, method: &str, path: &str, host: &str, time: u64) ->
     let first = hmac(format!("AWS4{}", settings.s3_secret_access_key).as_bytes(), date.as_bytes());
     let key =
         [settings.region.as_str(), "s3", "aws4_request"].iter().fold(first, |key, part| hmac(&key, part.as_bytes()));
-    let signature = hex(&hmac(&key, text.as_bytes()));
+    let signature = hex::encode(hmac(&key, text.as_bytes()));
     vec![
         format!("x-amz-content-sha256: {empty}"),
         format!("x-amz-date: {stamp}"),
@@ -76,59 +75,35 @@ fn sign(settings: &Settings, method: &str, path: &str, host: &str, time: u64) ->
     ]
 }
 
-/// HMAC-SHA-256, RFC 2104.
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut block = [0; BLOCK];
-    let hashed = Sha256::digest(key);
-    let key = if key.len() > BLOCK { hashed.as_slice() } else { key };
-    block.iter_mut().zip(key).for_each(|(byte, key)| *byte = *key);
-    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(message).finalize();
-    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().into()
-}
-
-/// `20130524` and `20130524T000000Z` of a Unix time.
-fn dates(time: u64) -> (String, String) {
-    let (days, seconds) = (time / 86_400, time % 86_400);
-    // Days since 0000-03-01, in eras of 400 years; Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let date = format!("{year:04}{month:02}{day:02}");
-    let stamp = format!("{date}T{:02}{:02}{:02}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    (date, stamp)
+fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    // Any length of key will do.
+    let mac = Hmac::<Sha256>::new_from_slice(key);
+    mac.map(|mac| mac.chain_update(message).finalize().into_bytes().to_vec()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::home::Secrets;
 
+    /// The signature that botocore 1.40.0 makes of the same request.
     #[test]
-    fn dates_are_utc() {
-        for (time, stamp) in [
-            (0, "19700101T000000Z"),
-            (1_369_353_600, "20130524T000000Z"),
-            (1_709_251_199, "20240229T235959Z"),
-            (4_102_444_800, "21000101T000000Z"),
-        ] {
-            assert_eq!(dates(time).1, stamp);
-        }
-    }
-
-    /// Test case 2 of RFC 4231, and one with a key longer than a block (case 6).
-    #[test]
-    fn hmac_is_the_rfc_s() {
+    fn requests_are_signed_as_by_amazon_s_own_client() {
+        let secrets = Secrets {
+            s3_access_key_id: "lakehost".to_owned(),
+            s3_secret_access_key: "a secret/with+signs".to_owned(),
+            postgres_password: String::new(),
+        };
+        let settings = crate::stack::settings(&BTreeMap::new(), &secrets);
+        let time = DateTime::from_timestamp(1_709_251_199, 0).unwrap();
+        let headers = sign(&settings, "HEAD", "/lakehouse", "127.0.0.1:9000", time);
         assert_eq!(
-            hex(&hmac(b"Jefe", b"what do ya want for nothing?")),
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
-        assert_eq!(
-            hex(&hmac(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")),
-            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+            headers.last().unwrap(),
+            "Authorization: AWS4-HMAC-SHA256 Credential=lakehost/20240229/us-east-1/s3/aws4_request, \
+             SignedHeaders=host;x-amz-content-sha256;x-amz-date, \
+             Signature=ca1d901395f2f097a5460b14e90aadffab6e18b7bac2fea78cbee53c512c9e23"
         );
     }
 }

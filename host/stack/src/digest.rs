@@ -5,12 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 pub fn of_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 pub fn of_file(path: &Path) -> std::io::Result<String> {
@@ -19,7 +15,7 @@ pub fn of_file(path: &Path) -> std::io::Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&digest.finalize())),
+            0 => return Ok(hex::encode(digest.finalize())),
             read => digest.update(buffer.get(..read).unwrap_or_default()),
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::watch::Watch;
-use crate::{Error, Service, digest};
+use crate::{Error, Service};
 
 /// Downloads and builds of somebody else may take as long.
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -127,7 +127,7 @@ fn random_text(bytes: usize) -> Result<String, Error> {
     let path = Path::new("/dev/urandom");
     let mut buffer = vec![0; bytes];
     File::open(path).and_then(|mut file| file.read_exact(&mut buffer)).map_err(Error::file(path, "read"))?;
-    Ok(digest::hex(&buffer))
+    Ok(hex::encode(&buffer))
 }
 
 /// A folder that only its owner may look into; one that is there stays as it is.

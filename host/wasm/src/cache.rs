@@ -47,7 +47,7 @@ impl AotCache {
         let mut hasher = ShaHasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
-        let engine_id = hex(&hasher.0.finalize()).get(..16).unwrap_or_default().to_owned();
+        let engine_id = hex::encode(hasher.0.finalize()).get(..16).unwrap_or_default().to_owned();
         Ok(Self { folder: folder.to_owned(), key, engine_id })
     }
 
@@ -196,16 +196,6 @@ fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// Feeds a sha256 with what is hashed: the same in every process, unlike the standard library's.
 struct ShaHasher(Sha256);
 
@@ -282,7 +272,7 @@ mod tests {
         let mut mac = Mac::new(&[7; 32], "name");
         mac.update(b"some ");
         mac.update(b"bytes");
-        assert_eq!(hex(&mac.finish()), EXPECTED_MAC);
+        assert_eq!(hex::encode(&mac.finish()), EXPECTED_MAC);
     }
 
     const EXPECTED_MAC: &str = "7fe057d7cde098ce06a8b1103419ae2f62c94ce53a5a2a89f2f603aa3e2843bf";

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::cache::{AotCache, hex};
+use crate::cache::AotCache;
 use crate::error::{Error, Result, shown};
 
 /// What a plugin does.
@@ -72,7 +72,7 @@ impl Loader<'_> {
     /// Loads from memory.
     pub fn bytes(&self, bytes: &[u8]) -> Result<Loaded> {
         self.check_start(bytes, bytes.len() as u64)?;
-        let digest = hex(&Sha256::digest(bytes));
+        let digest = hex::encode(Sha256::digest(bytes));
         let component = match self.cached(&digest) {
             Some(component) => component,
             None => self.compile(&digest, bytes)?,
@@ -99,7 +99,7 @@ impl Loader<'_> {
             }
             hasher.update(part.get(..length).unwrap_or_default());
         }
-        let digest = hex(&hasher.finalize());
+        let digest = hex::encode(hasher.finalize());
         if let Some(component) = self.cached(&digest) {
             return self.inspected(component, digest, size_bytes);
         }

@@ -11,7 +11,6 @@ use lakehost_wire::{check_schema, encode_batch};
 use sha2::{Digest, Sha256};
 use wasmtime::component::ResourceAny;
 
-use crate::cache::hex;
 use crate::error::{Error, Result};
 use crate::services::batches::ReadError;
 use crate::source::{Session, lock};
@@ -33,7 +32,7 @@ impl RowsDigest {
 
     /// Bytes and lower-case hex sha256 so far.
     pub fn finish(&self) -> (u64, String) {
-        (self.length, hex(&self.hasher.clone().finalize()))
+        (self.length, hex::encode(self.hasher.clone().finalize()))
     }
 }
 

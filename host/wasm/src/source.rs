@@ -13,7 +13,6 @@ use lakehost_wire::decode_schema_hostile;
 use wasmtime::component::ResourceAny;
 
 use crate::abi::since_v0_1::{self as abi, SourcePlugin, source};
-use crate::cache::hex;
 use crate::error::{Error, Result, Stop, shown};
 use crate::grants::Grants;
 use crate::plugin::Plugin;
@@ -290,7 +289,7 @@ impl WasmSource {
                 url: spool.url().to_owned(),
                 etag: spool.etag(),
                 length: summary.length,
-                sha256: hex(&summary.sha256),
+                sha256: hex::encode(summary.sha256),
                 raw: None,
             });
         }

@@ -5,7 +5,6 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::date::http_date;
 use crate::fault::Fault;
 use crate::files::{Found, tag_of_bytes};
 use crate::range::{self, Range};
@@ -112,7 +111,7 @@ fn respond(stream: &TcpStream, shared: &Shared, request: &RequestLog) -> io::Res
         .map(|tag| if has(&Fault::ChangeEtag) { format!("\"changed-{}", tag.trim_start_matches('"')) } else { tag })
         .map(|tag| if has(&Fault::WeakEtag) { format!("W/{tag}") } else { tag })
         .filter(|_| !has(&Fault::NoValidators));
-    let modified = Some(http_date(modified)).filter(|_| !has(&Fault::NoValidators));
+    let modified = Some(httpdate::fmt_http_date(modified)).filter(|_| !has(&Fault::NoValidators));
     if let Some(status) = failed_condition(request, etag.as_deref()) {
         let headers: Vec<(String, String)> = etag.map(|tag| ("ETag".to_owned(), tag)).into_iter().collect();
         return simple(stream, status, &headers, "", is_head);
@@ -285,7 +284,7 @@ struct Head {
 impl Head {
     fn new(status: u16) -> Self {
         let mut head = Self { text: format!("HTTP/1.1 {status} {}\r\n", reason(status)) };
-        head.add("Date", &http_date(SystemTime::now()));
+        head.add("Date", &httpdate::fmt_http_date(SystemTime::now()));
         head.add("Server", "lakehost-server");
         head
     }

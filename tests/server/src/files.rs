@@ -82,8 +82,7 @@ impl Files {
 }
 
 fn tag_of(hasher: Sha256) -> String {
-    let hex: String = hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
+    format!("\"{:.32}\"", hex::encode(hasher.finalize()))
 }
 
 /// The tag of bytes that are no file.

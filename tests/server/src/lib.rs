@@ -17,7 +17,6 @@
 mod answer;
 #[cfg(feature = "catalog")]
 mod catalog;
-mod date;
 mod fault;
 mod files;
 pub mod programs;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+use chrono::{Datelike as _, Months, NaiveDate};
 
 pub const SECOND: i64 = 1_000_000;
 pub const HOUR: i64 = 3_600 * SECOND;
@@ -10,49 +11,43 @@ pub const DAY: i64 = 24 * HOUR;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Month {
-    year: i64,
-    month: i64,
+    first: NaiveDate,
 }
 
 impl Month {
     /// Parses `2024-01`.
     pub fn parse(text: &str) -> Result<Self> {
         let (year, month) = text.split_once('-').with_context(|| format!("`{text}` is not a month such as 2024-01"))?;
-        let (year, month) = (year.parse::<i64>()?, month.parse::<i64>()?);
-        ensure!((1970..3000).contains(&year) && (1..=12).contains(&month), "`{text}` is not a month such as 2024-01");
-        Ok(Self { year, month })
+        let (year, month) = (year.parse::<i32>()?, month.parse::<u32>()?);
+        let first = NaiveDate::from_ymd_opt(year, month, 1).filter(|_| (1970..3000).contains(&year));
+        Ok(Self { first: first.with_context(|| format!("`{text}` is not a month such as 2024-01"))? })
     }
 
     /// First microsecond since 1970-01-01.
     pub fn start(self) -> i64 {
-        days_before(self.year, self.month) * DAY
+        micros(self.first)
     }
 
     /// First microsecond of the next month.
     pub fn end(self) -> i64 {
-        let (year, month) = if self.month == 12 { (self.year + 1, 1) } else { (self.year, self.month + 1) };
-        days_before(year, month) * DAY
+        micros(self.first + Months::new(1))
     }
 
     /// A number of its own, to seed with.
     pub fn ordinal(self) -> u64 {
-        (self.year * 12 + self.month) as u64
+        u64::from(self.first.year().unsigned_abs() * 12 + self.first.month())
     }
+}
+
+/// Microseconds since 1970-01-01.
+fn micros(day: NaiveDate) -> i64 {
+    (day - NaiveDate::default()).num_days() * DAY
 }
 
 impl fmt::Display for Month {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.month)
+        self.first.format("%Y-%m").fmt(f)
     }
-}
-
-/// Days from 1970-01-01 to the first of a month (Howard Hinnant's `days_from_civil`, years from 1970 on).
-fn days_before(year: i64, month: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year / 400;
-    let year_of_era = year - era * 400;
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn hash(folder: &Path) -> Result<String> {
         whole.update([0]);
         whole.update(Sha256::digest(&bytes));
     }
-    Ok(whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(whole.finalize()))
 }
 
 fn recorded<'a>(record: &'a str, name: &str) -> Option<&'a str> {

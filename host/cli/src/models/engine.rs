@@ -1,7 +1,7 @@
 //! What dbt is given to reach the tables of a profile: a catalog that speaks Iceberg's REST protocol, and the keys of the bucket.
 
 use lakehost_endpoint::{Access, Endpoint, Options, serve};
-use lakehost_lake::{S3Options, Tls};
+use lakehost_lake::{BucketKeys, S3Options, Tls};
 use lakehost_models::trino::{self, Auth};
 use lakehost_pipeline::{Fault, Secret};
 
@@ -39,7 +39,7 @@ pub fn attach(engine: ModelEngine, place: &Where, warehouse: &Warehouse) -> Resu
     let mut options = Options::default();
     if place.is_remote() {
         let s3 = place.s3_options()?;
-        bucket(&s3, &mut attached);
+        bucket(&s3, warehouse.lake.bucket_keys()?.as_ref(), &mut attached);
         options.access = Access::bucket(&s3, false)?;
     }
     let endpoint = serve(&warehouse.lake, options)?;
@@ -82,30 +82,32 @@ fn trino(options: &trino::Options, tls: &Tls) -> Attached {
     attached
 }
 
-/// A bucket in the words of DuckDB: host and port without a scheme. Keys that the profile does not name are those of the environment.
-fn bucket(s3: &S3Options, attached: &mut Attached) {
+/// A bucket in the words of DuckDB: host and port without a scheme, and the keys of this moment.
+fn bucket(s3: &S3Options, keys: Option<&BucketKeys>, attached: &mut Attached) {
     let region =
         s3.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).unwrap_or_else(|| "us-east-1".to_owned());
+    let amazon = s3.endpoint.is_none();
     let endpoint = s3.endpoint.clone().unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
     let (scheme, host) = endpoint.split_once("://").unwrap_or(("https", endpoint.as_str()));
     let tls = if scheme == "https" { "True" } else { "False" };
+    let style = if s3.path_style && !amazon { "path" } else { "vhost" };
+    let ca = s3.tls.ca.as_ref().map(|ca| ca.display().to_string());
     for (name, value) in [
         ("LAKEHOST_S3_ENDPOINT", host.trim_end_matches('/')),
         ("LAKEHOST_S3_REGION", region.as_str()),
         ("LAKEHOST_S3_TLS", tls),
+        ("LAKEHOST_S3_URL_STYLE", style),
+        ("LAKEHOST_S3_CA", ca.as_deref().unwrap_or_default()),
     ] {
         attached.variables.push((name.to_owned(), value.to_owned()));
     }
-    let named = s3.access_key.is_some();
-    for (name, key, variable) in [
-        ("LAKEHOST_S3_ACCESS_KEY_ID", &s3.access_key, "AWS_ACCESS_KEY_ID"),
-        ("LAKEHOST_S3_SECRET_ACCESS_KEY", &s3.secret_key, "AWS_SECRET_ACCESS_KEY"),
-        ("LAKEHOST_S3_SESSION_TOKEN", &s3.session_token, "AWS_SESSION_TOKEN"),
+    let Some(keys) = keys else { return };
+    for (name, key) in [
+        ("LAKEHOST_S3_ACCESS_KEY_ID", Some(&keys.access_key)),
+        ("LAKEHOST_S3_SECRET_ACCESS_KEY", Some(&keys.secret_key)),
+        ("LAKEHOST_S3_SESSION_TOKEN", keys.session_token.as_ref()),
     ] {
-        let found = key.clone().or_else(|| std::env::var(variable).ok().filter(|_| !named).map(Secret::new));
-        if let Some(key) = found {
-            attached.secrets.push((name.to_owned(), key));
-        }
+        attached.secrets.extend(key.map(|key| (name.to_owned(), key.clone())));
     }
 }
 
@@ -137,23 +139,24 @@ mod tests {
         let s3 = S3Options {
             endpoint: Some("http://127.0.0.1:9000/".to_owned()),
             region: Some("eu-west-1".to_owned()),
-            access_key: Some(Secret::new("id")),
-            secret_key: Some(Secret::new("hunter2")),
+            path_style: true,
+            tls: Tls { ca: Some("/etc/ca.pem".into()), ..Tls::default() },
             ..S3Options::default()
         };
-        let mut attached = Attached::default();
-        bucket(&s3, &mut attached);
-        let variables: Vec<(&str, &str)> =
-            attached.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        assert_eq!(
-            variables,
-            [
-                ("LAKEHOST_S3_ENDPOINT", "127.0.0.1:9000"),
-                ("LAKEHOST_S3_REGION", "eu-west-1"),
-                ("LAKEHOST_S3_TLS", "False")
-            ]
-        );
-        let secrets: Vec<&str> = attached.secrets.iter().map(|(_, value)| value.expose()).collect();
-        assert_eq!(secrets, ["id", "hunter2"], "a session token of the environment is of other keys");
+        let keys = BucketKeys {
+            access_key: Secret::new("id"),
+            secret_key: Secret::new("hunter2"),
+            session_token: Some(Secret::new("for an hour")),
+        };
+        let told = |s3: &S3Options| {
+            let mut attached = Attached::default();
+            bucket(s3, Some(&keys), &mut attached);
+            let secrets: Vec<String> = attached.secrets.iter().map(|(_, secret)| secret.expose().to_owned()).collect();
+            assert_eq!(secrets, ["id", "hunter2", "for an hour"]);
+            attached.variables.into_iter().map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&s3), ["127.0.0.1:9000", "eu-west-1", "False", "path", "/etc/ca.pem"]);
+        let amazon = S3Options { region: Some("eu-west-1".to_owned()), path_style: true, ..S3Options::default() };
+        assert_eq!(told(&amazon), ["s3.eu-west-1.amazonaws.com", "eu-west-1", "True", "vhost", ""]);
     }
 }

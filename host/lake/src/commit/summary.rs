@@ -117,7 +117,7 @@ fn sources(objects: &[SourceObject], room_bytes: usize) -> String {
         hash.update(object.sha256.as_bytes());
         hash.update([0]);
     }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(hash.finalize());
     format!("{{\"count\":{},\"sha256\":\"{hex}\"}}", objects.len())
 }
 

@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use super::s3_keys::VendedKeys;
 use super::s3_sink::S3Sink;
-use super::{PendingUpload, Renew, Store, StoredFile, iceberg_storage, s3_uploads};
+use super::{BucketKeys, PendingUpload, Renew, Store, StoredFile, iceberg_storage, s3_uploads};
 use crate::tls::Tls;
 
 /// How a bucket is reached. What is not given comes from the `AWS_` variables of the environment.
@@ -439,6 +439,18 @@ impl Store for S3Store {
 
     fn renewed_by(&self, renew: Arc<dyn Renew>) {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).renew = Some(renew);
+    }
+
+    fn keys(&self, location: &str) -> io::Result<Option<BucketKeys>> {
+        let (bucket, _) = self.bucket(location)?;
+        self.wait(async move {
+            let keys = bucket.client.credentials().get_credential().await.map_err(io_error)?;
+            Ok(Some(BucketKeys {
+                access_key: Secret::new(&keys.key_id),
+                secret_key: Secret::new(&keys.secret_key),
+                session_token: keys.token.as_ref().map(Secret::new),
+            }))
+        })
     }
 
     fn file_io(&self) -> FileIO {

@@ -87,7 +87,7 @@ pub(super) fn python_of(python: &Path) -> Command {
 
 fn name(version: &str) -> String {
     let digest = Sha256::new().chain_update(PINS).chain_update(version).finalize();
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    format!("{:.16}", hex::encode(digest))
 }
 
 /// Makes the folder and sees to it that nobody else may put programs there.

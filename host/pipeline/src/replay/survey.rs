@@ -13,7 +13,6 @@ use crate::contract::{Contract, OnDrift};
 use crate::diagnostic::Fault;
 use crate::drift::widens;
 use crate::error::{Error, from_columns};
-use crate::load_id::hex;
 use crate::ports::TableName;
 use crate::rejects;
 
@@ -188,7 +187,7 @@ impl Survey {
                 }
             }
         }
-        survey.sha256 = hex(&hash.finalize());
+        survey.sha256 = hex::encode(hash.finalize());
         Ok(survey)
     }
 
