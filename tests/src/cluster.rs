@@ -94,7 +94,7 @@ impl Cluster {
     }
 
     /// The catalog in PyIceberg's words.
-    fn for_pyiceberg(&self) -> Result<Value> {
+    pub fn for_pyiceberg(&self) -> Result<Value> {
         let text = std::fs::read_to_string(self.home.join("secrets.json"))?;
         let secrets: Value = serde_json::from_str(&text)?;
         Ok(json!({

@@ -7,6 +7,7 @@ mod answers;
 mod audit;
 mod change;
 mod cluster;
+mod cluster_faults;
 mod cursor;
 mod disk_full;
 mod endpoint;

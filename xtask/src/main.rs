@@ -40,6 +40,8 @@ usage: cargo xtask <verb>
   bench tables            commits, merges, compaction and clean-up on grown tables, against PyIceberg and DuckDB
     --only commit,merge   some of commit, merge, compact, clean
     --rounds N, --write   as above (3)
+  bench cluster           three months through an object store and a REST catalog, against PyIceberg and Trino
+    --rounds N, --rows N, --write   as above (3)
   tidy                    house rules, each as a sentence
   components              build the WASM components and say where they lie
   wasm-target             make `cargo build --target wasm32-wasip2` work

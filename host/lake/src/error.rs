@@ -1,10 +1,14 @@
 //! What can go wrong between a data file and its table, each with its code and its way out.
 
+mod way_out;
+
 use std::fmt;
 use std::io;
 
 use lakehost_pipeline::ports::TableName;
 use lakehost_pipeline::{Code, Diagnostic, Retry, codes};
+
+use crate::store::{Reason, Refusal};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,7 +19,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Everything that this crate reports.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `LH0501`, or `LH1001` when the disk is full.
+    /// `LH0501`, `LH0503` or `LH0504` by what an object store says, or `LH1001` when the disk is full.
     #[error("cannot {action} {location}")]
     Store {
         /// What was tried: `write`, `read`, `delete`.
@@ -203,6 +207,9 @@ impl Error {
 }
 
 fn io_code(error: &io::Error) -> Code {
+    if Refusal::of(error).is_some_and(|refusal| refusal.reason == Reason::NoBucket) {
+        return codes::STORE_BUCKET;
+    }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => codes::MACHINE_DISK,
         io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => codes::STORE_MISSING,
@@ -263,14 +270,6 @@ fn database_code(source: &BoxError) -> Code {
 /// Whether SQLite's own text is that of a full disk: of a catalog that opened to read, the text is all that was kept.
 fn is_full(text: &str) -> bool {
     [SQLITE_FULL, SQLITE_IOERR_SHMSIZE].iter().any(|code| text.contains(&format!("(code: {code})")))
-}
-
-/// The folder of a file, for the advice to free some space there.
-fn folder_of(location: &str) -> &str {
-    match location.rsplit_once('/') {
-        Some((folder, _)) if !folder.is_empty() => folder,
-        _ => location,
-    }
 }
 
 pub(crate) const SQLITE_PERM: i32 = 3;
@@ -402,44 +401,16 @@ impl Diagnostic for Error {
                 Some(format!("all files are kept; `lakehost resolve {run_id}` looks again and finishes"))
             }
             Self::Owner { .. } => Some("`--table NAMESPACE.OTHER` loads into another table".to_owned()),
-            Self::Schema { .. } => Some("`--table NAMESPACE.NAME` loads into a new table with these columns".to_owned()),
+            Self::Schema { .. } => {
+                Some("`--table NAMESPACE.NAME` loads into a new table with these columns".to_owned())
+            }
             Self::Drift(drift) => Some(format!(
                 "`rename` says which column it is; `schema = \"discard_value\"` under columns.{} leaves it out",
                 drift.column
             )),
             Self::NoSnapshot { table, .. } => Some(format!("`lakehost snapshots {table}` lists them")),
             Self::CatalogUnable { .. } => Some("`lakehost explain LH0607` says which catalogs can do what".to_owned()),
-            _ => match self.code() {
-                codes::MACHINE_DISK => {
-                    let place = match self {
-                        Self::Store { location, .. } => format!("under {}", folder_of(location)),
-                        Self::Catalog { catalog, .. } => format!("under {}", folder_of(catalog)),
-                        Self::Iceberg { table, .. } => format!("in the warehouse of table {table}"),
-                        _ => "in the warehouse".to_owned(),
-                    };
-                    Some(format!("free some space {place}, then run the same command again"))
-                }
-                codes::STORE_ACCESS => Some(match self {
-                    Self::Store { location, .. } => {
-                        format!("see that the keys of the profile may read, write and delete under {}", folder_of(location))
-                    }
-                    _ => "see that the keys of the profile may read, write and delete in the warehouse".to_owned(),
-                }),
-                codes::CATALOG_ACCESS => Some(
-                    "give the catalog's user or token the rights to read and commit; `lakehost doctor` looks closer".to_owned(),
-                ),
-                codes::CATALOG_IO if matches!(self, Self::Catalog { catalog, .. } if catalog.contains("://")) => {
-                    Some("nothing was changed; see that the catalog is up, then run the same command again".to_owned())
-                }
-                codes::CATALOG_IO => Some(
-                    "`lakehost doctor` looks closer; restore catalog.db from a copy, or name another --warehouse".to_owned(),
-                ),
-                codes::STORE_MISSING => Some(
-                    "restore the file from a copy; a warehouse that was moved has to go back: table locations are absolute"
-                        .to_owned(),
-                ),
-                _ => None,
-            },
+            _ => self.way_out(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::resolve::{self, Ask, Resolution, Resolved};
 use crate::schema;
 use crate::source_state;
-use crate::store::BucketKeys;
+use crate::store::S3Keys;
 
 /// A warehouse with its catalog. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl IcebergLake {
     ///
     /// # Errors
     /// `LH0501`, `LH0503` when a role or a catalog hands out none.
-    pub fn bucket_keys(&self) -> Result<Option<BucketKeys>> {
+    pub fn bucket_keys(&self) -> Result<Option<S3Keys>> {
         let root = self.core.warehouse.root();
         self.core.store.keys(root).map_err(Error::store("get keys for", root))
     }

@@ -87,6 +87,8 @@ pub use provenance::Provenance;
 pub use refs::{RefKind, references};
 pub use reshape::Reshaped;
 pub use resolve::{Resolution, Resolved};
-pub use store::{BucketKeys, LocalStore, PendingUpload, Renew, S3Options, S3Store, Store, StoreBytes, StoredFile};
+pub use store::{
+    KeySource, LocalStore, PendingUpload, Renew, S3Keys, S3Options, S3Store, Store, StoreBytes, StoredFile,
+};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};
 pub use tls::Tls;

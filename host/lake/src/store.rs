@@ -6,7 +6,9 @@
 mod iceberg_storage;
 mod local;
 mod local_sink;
+mod refusal;
 mod s3;
+mod s3_fresh;
 mod s3_keys;
 mod s3_sink;
 mod s3_uploads;
@@ -20,10 +22,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use lakehost_columnar::{ByteSource, FileSink};
-use lakehost_pipeline::Secret;
 
 pub use local::LocalStore;
+pub(crate) use refusal::{Reason, Refusal};
 pub use s3::{S3Options, S3Store};
+pub use s3_fresh::{KeySource, S3Keys};
 #[cfg(test)]
 pub use s3_sink::PART_BYTES;
 
@@ -46,15 +49,6 @@ pub struct PendingUpload {
     pub upload_id: String,
     /// Milliseconds since 1970, by the store's clock.
     pub started_ms: i64,
-}
-
-/// What requests to a bucket are signed with.
-#[derive(Clone, Debug)]
-pub struct BucketKeys {
-    pub access_key: Secret,
-    pub secret_key: Secret,
-    /// With keys that run out.
-    pub session_token: Option<Secret>,
 }
 
 /// Who hands out keys for a table's files.
@@ -106,7 +100,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Who to ask when keys that it learned run out.
     fn renewed_by(&self, _renew: Arc<dyn Renew>) {}
     /// The keys that it uses for a location now, also those of a role; `None`: it needs none.
-    fn keys(&self, _location: &str) -> io::Result<Option<BucketKeys>> {
+    fn keys(&self, _location: &str) -> io::Result<Option<S3Keys>> {
         Ok(None)
     }
     /// The same files for the Iceberg library.

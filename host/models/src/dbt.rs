@@ -279,6 +279,9 @@ impl Dbt {
             names: failed.iter().map(|node| node.name.clone()).collect(),
             again,
             committed: self.options.committed,
+            lost: failed
+                .iter()
+                .find_map(|node| error::Lost::of(&self.options.engine, node.message.as_deref().unwrap_or_default())),
         }
     }
 

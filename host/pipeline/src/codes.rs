@@ -47,6 +47,7 @@ codes! {
     STORE_IO = "LH0501", "the warehouse cannot be read or written";
     STORE_MISSING = "LH0502", "a file of the table is missing or damaged";
     STORE_ACCESS = "LH0503", "the object store refuses access";
+    STORE_BUCKET = "LH0504", "the object store has no such bucket";
     CATALOG_IO = "LH0601", "the catalog cannot be read or written";
     CATALOG_CONFLICT = "LH0602", "another load changed the same window";
     CATALOG_TABLE = "LH0603", "the table is not as the load expects it";

@@ -6,6 +6,7 @@
 //! Left to others: components (`lakehost-wasm`), bytes and columns (`lakehost-columnar`), tables (`lakehost-lake`), text and exit codes
 //! (`lakehost`). This crate performs no I/O and reads no clock: both come in through [`ports`] and [`Meter`].
 
+mod certificate;
 pub mod chain;
 pub mod checks;
 pub mod codes;
@@ -33,6 +34,7 @@ mod secret;
 mod span;
 pub mod window;
 
+pub use certificate::certificate_hint;
 pub use checks::{Check, CheckKind, CheckOutcome, Severity};
 pub use contract::{Contract, OnDrift};
 pub use diagnostic::{Code, Diagnostic, Fault, Retry};

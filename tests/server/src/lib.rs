@@ -24,6 +24,8 @@ mod proxy;
 mod range;
 mod request;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -38,7 +40,9 @@ pub use catalog::{Files as CatalogFiles, RestServer, Trouble};
 pub use fault::Fault;
 pub use proxy::{Match, Proxy, ProxyFault};
 pub use request::RequestLog;
-pub use service::{Answer, Service};
+pub use service::{Answer, Service, Wire, Wrap};
+#[cfg(feature = "tls")]
+pub use tls::{Authority, Identity};
 
 use fault::Faults;
 use files::Files;

@@ -23,6 +23,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 cd /
 $as "$1/initdb" -D "$2/data" -U lakehost -A trust -E UTF8 --locale=C --no-sync >"$2/log" 2>&1
+printf 'host all lakehost 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n' >"$2/data/pg_hba.conf"
 $as "$1/postgres" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \
   -c max_connections=300 >>"$2/log" 2>&1 &
 pid=$!
@@ -58,7 +59,7 @@ struct Running {
     _keeper: Child,
 }
 
-/// The port of a Postgres with the user and superuser `lakehost`, who needs no password, and the database `postgres`. `None`, with a word on
+/// The port of a Postgres with the user and superuser `lakehost`, who needs no password as others do, and the database `postgres`. `None`, with a word on
 /// stderr, where there are no programs to start one.
 #[must_use]
 pub fn postgres() -> Option<u16> {

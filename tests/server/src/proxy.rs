@@ -12,12 +12,13 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::lock;
 use crate::request::RequestLog;
-use crate::service::{Answer, Service};
+use crate::service::{Answer, Service, Wrap};
 
 /// So long the upstream may take.
 const UPSTREAM_LIMIT: Duration = Duration::from_secs(120);
@@ -29,10 +30,16 @@ pub enum ProxyFault {
     Status(u16, String),
     /// It is not forwarded; an HTML page with this status comes back.
     Html(u16),
+    /// It is not forwarded; this status and body come back so much later.
+    StatusAfter(Duration, u16, String),
     /// It is not forwarded, and the connection closed.
     DropRequest,
     /// It is forwarded, and the connection closed.
     DropAnswer,
+    /// It is not forwarded, and from here on nothing is: the upstream is gone.
+    GoneBefore,
+    /// It is forwarded, its answer is not, and from here on nothing is.
+    GoneAfter,
     /// It is forwarded so much later, whether or not its client still waits.
     HoldRequest(Duration),
     /// It is forwarded at once, and its answer comes so much later.
@@ -48,6 +55,7 @@ pub enum ProxyFault {
 pub struct Match {
     method: Option<String>,
     contains: Option<String>,
+    header: Option<(String, String)>,
     skip: u32,
     times: Option<u32>,
 }
@@ -72,6 +80,13 @@ impl Match {
         self
     }
 
+    /// Whose header of this name, in lower case, holds this text.
+    #[must_use]
+    pub fn header(mut self, name: &str, text: &str) -> Self {
+        self.header = Some((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Not the first so many of them.
     #[must_use]
     pub fn after(mut self, skip: u32) -> Self {
@@ -90,6 +105,10 @@ impl Match {
         let target = target(request);
         self.method.as_ref().is_none_or(|method| *method == request.method)
             && self.contains.as_ref().is_none_or(|text| target.contains(text.as_str()))
+            && self
+                .header
+                .as_ref()
+                .is_none_or(|(name, text)| request.header(name).is_some_and(|value| value.contains(text.as_str())))
     }
 }
 
@@ -105,19 +124,30 @@ struct Rule {
 #[derive(Debug)]
 pub struct Proxy {
     service: Service,
-    rules: Arc<Mutex<Vec<Rule>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    rules: Mutex<Vec<Rule>>,
+    gone: AtomicBool,
 }
 
 impl Proxy {
     /// In front of `http://host:port`, an address of this machine.
     pub fn start(upstream: &str) -> io::Result<Self> {
+        Self::start_in(None, upstream)
+    }
+
+    /// The same with something around its own connections.
+    pub fn start_in(wrap: Option<Box<Wrap>>, upstream: &str) -> io::Result<Self> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidInput, "an upstream is http://address:port");
         let address = upstream.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
         let upstream: SocketAddr = address.parse().map_err(|_| wrong())?;
-        let rules: Arc<Mutex<Vec<Rule>>> = Arc::default();
-        let shared = Arc::clone(&rules);
-        let service = Service::start(move |request| answer(upstream, &shared, request))?;
-        Ok(Self { service, rules })
+        let shared: Arc<Shared> = Arc::default();
+        let of_service = Arc::clone(&shared);
+        let service = Service::start_in(wrap, move |request| answer(upstream, &of_service, request))?;
+        Ok(Self { service, shared })
     }
 
     /// `http://127.0.0.1:port`
@@ -128,12 +158,13 @@ impl Proxy {
 
     /// From now on. Of several rules that fit a request the first one holds.
     pub fn rule(&self, of: Match, fault: ProxyFault) {
-        lock(&self.rules).push(Rule { of, fault, seen: 0, hit: 0 });
+        lock(&self.shared.rules).push(Rule { of, fault, seen: 0, hit: 0 });
     }
 
     /// Lets everything through again; how many requests a rule was applied to until now.
     pub fn clear(&self) -> u32 {
-        lock(&self.rules).drain(..).map(|rule| rule.hit).sum()
+        self.shared.gone.store(false, Ordering::SeqCst);
+        lock(&self.shared.rules).drain(..).map(|rule| rule.hit).sum()
     }
 
     /// All requests so far, in the order in which they came in.
@@ -165,11 +196,26 @@ fn fault(rules: &Mutex<Vec<Rule>>, request: &RequestLog) -> Option<ProxyFault> {
     found
 }
 
-fn answer(upstream: SocketAddr, rules: &Mutex<Vec<Rule>>, request: &RequestLog) -> Answer {
+fn answer(upstream: SocketAddr, shared: &Shared, request: &RequestLog) -> Answer {
     let forwarded = || forward(upstream, request).unwrap_or_else(|_| Answer::status(502));
-    match fault(rules, request) {
+    if shared.gone.load(Ordering::SeqCst) {
+        return Answer::hangup();
+    }
+    let goes = || {
+        shared.gone.store(true, Ordering::SeqCst);
+        Answer::hangup()
+    };
+    match fault(&shared.rules, request) {
         None => forwarded(),
+        Some(ProxyFault::GoneBefore) => goes(),
+        Some(ProxyFault::GoneAfter) => {
+            forwarded();
+            goes()
+        }
         Some(ProxyFault::Status(status, body)) => Answer::with(status, "application/xml", body),
+        Some(ProxyFault::StatusAfter(delay, status, body)) => {
+            Answer { after: delay, ..Answer::with(status, "application/xml", body) }
+        }
         Some(ProxyFault::Html(status)) => Answer::with(status, "text/html", "<html><body>please wait</body></html>"),
         Some(ProxyFault::DropRequest) => Answer::hangup(),
         Some(ProxyFault::DropAnswer) => {
@@ -280,6 +326,7 @@ mod tests {
         // What the client sees the end of, and how many requests arrive upstream.
         let cases = [
             (ProxyFault::Status(503, "slow down".into()), "slow down", 0),
+            (ProxyFault::StatusAfter(Duration::from_millis(10), 503, "later".into()), "later", 0),
             (ProxyFault::Html(502), "</html>", 0),
             (ProxyFault::DropRequest, "", 0),
             (ProxyFault::DropAnswer, "", 1),
@@ -298,6 +345,14 @@ mod tests {
             assert_eq!(upstream.requests().len() - before, 2 + arrived, "{fault:?}");
             assert!(ask(&proxy, "POST", "/x").ends_with("POST /x 2"), "{fault:?}: once");
             assert_eq!(proxy.clear(), 1);
+        }
+        for (fault, arrived) in [(ProxyFault::GoneBefore, 0), (ProxyFault::GoneAfter, 1)] {
+            let before = upstream.requests().len();
+            proxy.rule(Match::method("POST").times(1), fault);
+            assert_eq!((ask(&proxy, "POST", "/x"), ask(&proxy, "GET", "/x")), (String::new(), String::new()));
+            assert_eq!(upstream.requests().len() - before, arrived);
+            proxy.clear();
+            assert!(ask(&proxy, "GET", "/x").ends_with("GET /x 2"));
         }
         drop(upstream);
         assert!(ask(&proxy, "GET", "/").starts_with("HTTP/1.1 502 "));

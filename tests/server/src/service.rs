@@ -3,7 +3,7 @@
 //! What a handler answers is sent as it stands; an [`Answer`] can also be late, cut, or not come at all.
 
 use std::fmt;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -53,8 +53,17 @@ impl Answer {
 
 type Handler = dyn Fn(&RequestLog) -> Answer + Send + Sync;
 
+/// Bytes both ways.
+pub trait Wire: Read + Write {}
+impl<T: Read + Write> Wire for T {}
+
+/// What stands between a connection and its requests: TLS.
+pub type Wrap = dyn Fn(TcpStream) -> io::Result<Box<dyn Wire>> + Send + Sync;
+
 struct Inner {
     handler: Box<Handler>,
+    /// None: in the open.
+    wrap: Option<Box<Wrap>>,
     log: Mutex<Vec<RequestLog>>,
     stopping: AtomicBool,
     connections: Mutex<Vec<(u64, TcpStream)>>,
@@ -78,10 +87,19 @@ impl fmt::Debug for Service {
 impl Service {
     /// Serves on a free port. The handler is called by several connections at once.
     pub fn start(handler: impl Fn(&RequestLog) -> Answer + Send + Sync + 'static) -> io::Result<Self> {
+        Self::start_in(None, handler)
+    }
+
+    /// The same with something around its connections.
+    pub fn start_in(
+        wrap: Option<Box<Wrap>>,
+        handler: impl Fn(&RequestLog) -> Answer + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let addr = listener.local_addr()?;
         let inner = Arc::new(Inner {
             handler: Box::new(handler),
+            wrap,
             log: Mutex::default(),
             stopping: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -93,10 +111,11 @@ impl Service {
         Ok(Self { addr, inner, accepting: Some(accepting) })
     }
 
-    /// `http://127.0.0.1:port`
+    /// `http://127.0.0.1:port`, or `https://` with TLS.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        let scheme = if self.inner.wrap.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
     }
 
     /// All requests so far, in the order in which they came in.
@@ -133,22 +152,29 @@ fn accept(listener: &TcpListener, inner: &Arc<Inner>) {
         let inner = Arc::clone(inner);
         let _ = std::thread::Builder::new().name(format!("service {number}")).spawn(move || {
             // A connection that fails is closed; there is nobody else to tell.
-            let _ = serve(&stream, &inner);
+            let _ = connected(&stream, &inner);
             let _ = stream.shutdown(Shutdown::Both);
             lock(&inner.connections).retain(|(known, _)| *known != number);
         });
     }
 }
 
-fn serve(stream: &TcpStream, inner: &Inner) -> io::Result<()> {
+fn connected(stream: &TcpStream, inner: &Inner) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    match &inner.wrap {
+        None => serve(stream, inner),
+        Some(wrap) => serve(wrap(stream.try_clone()?)?, inner),
+    }
+}
+
+fn serve(stream: impl Read + Write, inner: &Inner) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     while !inner.stopping.load(Ordering::SeqCst) {
         let Some(request) = request::read(&mut reader)? else { return Ok(()) };
         lock(&inner.log).push(request.clone());
         let answer = (inner.handler)(&request);
         pause(inner, answer.after);
-        if answer.status == 0 || !send(stream, &request, &answer)? {
+        if answer.status == 0 || !send(reader.get_mut(), &request, &answer)? {
             return Ok(());
         }
         if request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
@@ -159,7 +185,7 @@ fn serve(stream: &TcpStream, inner: &Inner) -> io::Result<()> {
 }
 
 /// `false`: the connection ends here.
-fn send(stream: &TcpStream, request: &RequestLog, answer: &Answer) -> io::Result<bool> {
+fn send(writer: &mut impl Write, request: &RequestLog, answer: &Answer) -> io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} Status\r\n", answer.status);
     let has = |name: &str| answer.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     for (name, value) in &answer.headers {
@@ -175,8 +201,8 @@ fn send(stream: &TcpStream, request: &RequestLog, answer: &Answer) -> io::Result
         let until = answer.cut_after.unwrap_or(answer.body.len()).min(answer.body.len());
         bytes.extend_from_slice(answer.body.get(..until).unwrap_or_default());
     }
-    let mut writer = stream;
     writer.write_all(&bytes)?;
+    writer.flush()?;
     Ok(answer.cut_after.is_none())
 }
 

@@ -281,7 +281,7 @@ pub fn equal_counts(samples: &[(Job, Vec<Sample>)]) -> Result<()> {
 }
 
 /// The first column whose sums are not the same up to the order of addition.
-fn difference(a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>) -> Option<String> {
+pub fn difference(a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>) -> Option<String> {
     let columns = a.keys().chain(b.keys());
     columns
         .filter_map(|column| {

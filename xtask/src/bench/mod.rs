@@ -5,8 +5,10 @@
 //! no figure.
 
 mod bars;
+mod cluster;
 mod jobs;
 mod report;
+mod servers;
 mod tables;
 
 use std::path::PathBuf;
@@ -51,7 +53,11 @@ pub fn run(workspace: &Workspace, mut args: Args) -> Result<()> {
         None => {}
         Some("tables") if rows.is_none() => return tables::run(workspace, only.as_deref(), rounds.unwrap_or(3), write),
         Some("tables") => bail!("the tables of `bench tables` have a fixed number of rows"),
-        Some(other) => bail!("bench has a part `tables` and none named `{other}`"),
+        Some("cluster") if only.is_none() => {
+            return cluster::run(workspace, rounds.unwrap_or(3), rows.unwrap_or(GENUINE_ROWS), write);
+        }
+        Some("cluster") => bail!("the jobs of `bench cluster` are measured together"),
+        Some(other) => bail!("bench has the parts `tables` and `cluster`, and none named `{other}`"),
     }
     let bars: Vec<String> = match only {
         Some(list) => list.split(',').map(|bar| bar.trim().to_uppercase()).collect(),
@@ -90,7 +96,7 @@ fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
         python: python::ensure(workspace, REQUIREMENTS, &Output::Inherit)?,
         scripts: workspace.root.join("bench"),
         scratch: workspace.scratch("bench/runs")?,
-        serving: Serving::start(&months(workspace, wanted)?)?,
+        serving: Serving::start(&months(workspace, wanted.rows, wanted.last_month())?)?,
     };
     let mut machine = report::Machine::look(&jobs.lakehost, &jobs.python)?;
     let chosen = jobs.chosen(&wanted.bars);
@@ -130,19 +136,25 @@ fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-/// The folder with twelve generated months; made once for a seed and a number of rows.
-fn months(workspace: &Workspace, wanted: &Wanted) -> Result<PathBuf> {
-    let folder = workspace.scratch(&format!("bench/months-v{GENERATOR}-seed{SEED}-{}", wanted.rows))?;
-    let last = if wanted.bars.iter().any(|bar| bar == "P5") { 12 } else { 1 };
+impl Wanted {
+    /// How many months are needed.
+    fn last_month(&self) -> u32 {
+        if self.bars.iter().any(|bar| bar == "P5") { 12 } else { 1 }
+    }
+}
+
+/// The folder with the first generated months of a year; each is made once for a seed and a number of rows.
+fn months(workspace: &Workspace, rows: u64, last: u32) -> Result<PathBuf> {
+    let folder = workspace.scratch(&format!("bench/months-v{GENERATOR}-seed{SEED}-{rows}"))?;
     let missing: Vec<String> = (1..=last)
         .map(|month| format!("2024-{month:02}"))
         .filter(|month| !folder.join(format!("yellow_tripdata_{month}.parquet")).exists())
         .collect();
     if !missing.is_empty() {
-        println!("generating {} months of {} rows", missing.len(), wanted.rows);
+        println!("generating {} months of {rows} rows", missing.len());
         let mut command = std::process::Command::new(workspace.target.join("release/tlc-months"));
         command.arg(workspace.root.join("examples/nyc_taxi/data")).arg(&folder).arg(missing.join(","));
-        command.args(["--rows", &wanted.rows.to_string(), "--seed", &SEED.to_string()]);
+        command.args(["--rows", &rows.to_string(), "--seed", &SEED.to_string()]);
         process::run(&mut command, &Output::Inherit).context("no months to measure with")?;
     }
     Ok(folder)

@@ -20,6 +20,9 @@ pub const LOADS: Section = Section("figures: written by `cargo xtask bench --wri
 /// Tables that have grown.
 pub const TABLES: Section = Section("table figures: written by `cargo xtask bench tables --write`");
 
+/// Loads through an object store and a REST catalog.
+pub const CLUSTER: Section = Section("cluster figures: written by `cargo xtask bench cluster --write`");
+
 impl Section {
     fn begin(self) -> String {
         format!("<!-- {} -->", self.0)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lakehost_lake::{CatalogOptions, PostgresOptions, RestAuth, RestOptions, S3Options, Tls};
+use lakehost_lake::{CatalogOptions, KeySource, PostgresOptions, RestAuth, RestOptions, S3Keys, S3Options, Tls};
 use lakehost_pipeline::{Diagnostic as _, Secret};
 use url::Url;
 
@@ -263,6 +263,22 @@ fn sqlite_uri(uri: &str, folder: &Path) -> String {
 }
 
 impl S3Section {
+    /// The keys, looked up now; `None`: the profile names none.
+    fn keys(&self, folder: &Path) -> Result<Option<S3Keys>, Wrong> {
+        let access_key = self.access_key_id.as_ref().map(|key| key.resolve(folder)).transpose();
+        let access_key = access_key.map_err(|reason| Wrong::new(format!("`access_key_id`: {reason}"), ""))?;
+        let secret_key = secret(self.secret_access_key.as_ref(), "secret_access_key", folder)?;
+        let session_token = secret(self.session_token.as_ref(), "session_token", folder)?;
+        Ok(access_key.zip(secret_key).map(|(access_key, secret_key)| S3Keys { access_key, secret_key, session_token }))
+    }
+
+    /// Whether another look may find other keys: a file is rewritten, and a command answers anew; a variable stays as it is.
+    fn may_change(&self) -> bool {
+        let of = |reference: &SecretRef| !matches!(reference, SecretRef::Env(_));
+        let id = self.access_key_id.as_ref().is_some_and(|id| matches!(id, Header::Secret(reference) if of(reference)));
+        id || [&self.secret_access_key, &self.session_token].into_iter().flatten().any(of)
+    }
+
     /// How buckets are reached.
     pub fn options(&self, folder: &Path) -> Result<S3Options, Wrong> {
         if self.access_key_id.is_some() != self.secret_access_key.is_some() {
@@ -284,14 +300,29 @@ impl S3Section {
             None => false,
             Some(endpoint) => plain(endpoint, self.allow_http)?,
         };
-        let access_key = self.access_key_id.as_ref().map(|key| key.resolve(folder)).transpose();
+        let keys = self.keys(folder)?;
+        let (section, place) = (self.clone(), folder.to_owned());
+        let key_source = self.may_change().then(|| {
+            KeySource::new(move || match section.keys(&place) {
+                Ok(Some(keys)) => Ok(keys),
+                Ok(None) => Err("the profile names no keys".to_owned()),
+                Err(wrong) => Err(wrong.message),
+            })
+        });
+        let (access_key, secret_key, session_token) = match keys {
+            Some(S3Keys { access_key, secret_key, session_token }) => {
+                (Some(access_key), Some(secret_key), session_token)
+            }
+            None => (None, None, None),
+        };
         Ok(S3Options {
             path_style: self.path_style.unwrap_or(endpoint.is_some()),
             endpoint,
             region: self.region.clone(),
-            access_key: access_key.map_err(|reason| Wrong::new(format!("`access_key_id`: {reason}"), ""))?,
-            secret_key: secret(self.secret_access_key.as_ref(), "secret_access_key", folder)?,
-            session_token: secret(self.session_token.as_ref(), "session_token", folder)?,
+            access_key,
+            secret_key,
+            session_token,
+            key_source,
             allow_http: plain,
             tls: Tls { ca: self.ca.as_ref().map(|path| folder.join(path)), ..Tls::default() },
         })

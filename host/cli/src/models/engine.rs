@@ -1,7 +1,7 @@
 //! What dbt is given to reach the tables of a profile: a catalog that speaks Iceberg's REST protocol, and the keys of the bucket.
 
 use lakehost_endpoint::{Access, Endpoint, Options, serve};
-use lakehost_lake::{BucketKeys, S3Options, Tls};
+use lakehost_lake::{S3Keys, S3Options, Tls};
 use lakehost_models::trino::{self, Auth};
 use lakehost_pipeline::{Fault, Secret};
 
@@ -83,7 +83,7 @@ fn trino(options: &trino::Options, tls: &Tls) -> Attached {
 }
 
 /// A bucket in the words of DuckDB: host and port without a scheme, and the keys of this moment.
-fn bucket(s3: &S3Options, keys: Option<&BucketKeys>, attached: &mut Attached) {
+fn bucket(s3: &S3Options, keys: Option<&S3Keys>, attached: &mut Attached) {
     let region =
         s3.region.clone().or_else(|| std::env::var("AWS_REGION").ok()).unwrap_or_else(|| "us-east-1".to_owned());
     let amazon = s3.endpoint.is_none();
@@ -143,7 +143,7 @@ mod tests {
             tls: Tls { ca: Some("/etc/ca.pem".into()), ..Tls::default() },
             ..S3Options::default()
         };
-        let keys = BucketKeys {
+        let keys = S3Keys {
             access_key: Secret::new("id"),
             secret_key: Secret::new("hunter2"),
             session_token: Some(Secret::new("for an hour")),

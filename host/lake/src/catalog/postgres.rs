@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use lakehost_pipeline::Secret;
 use lakehost_pipeline::ports::TableName;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{Executor, PgPool};
+use sqlx::{Connection as _, Executor, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
 use super::sql::{Engine, SqlCatalog, Swap};
@@ -29,6 +29,8 @@ mod on {
 
 /// So long for a connection, a lock, a statement. A commit waits for those before it, so all are generous.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long for the one connection that is to say why there is none.
+const ONE_TRY: Duration = Duration::from_secs(3);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(45);
 /// A SQL table that is not there.
 const UNDEFINED_TABLE: &str = "42P01";
@@ -82,14 +84,32 @@ impl PostgresCatalog {
                     Ok(())
                 })
             })
-            .connect_with(connect)
-            .await
-            .map_err(|source| Error::Catalog { action: "open", catalog: shown.clone(), source: Box::new(source) })?;
+            .connect_with(connect.clone())
+            .await;
+        let pool = match pool {
+            Ok(pool) => pool,
+            Err(error) => {
+                let source = Box::new(why(error, &connect).await);
+                return Err(Error::Catalog { action: "open", catalog: shown, source });
+            }
+        };
         let engine = Postgres { pool, shown, prepared: OnceCell::new() };
         if !engine.columns().await?.is_empty() {
             engine.prepared().await?;
         }
         Ok(Self::new(engine, &options.name, store, fail_points))
+    }
+}
+
+/// The pool tries until its time is up, and then says no more than that. One try of one connection says why.
+async fn why(error: sqlx::Error, connect: &PgConnectOptions) -> sqlx::Error {
+    if !matches!(error, sqlx::Error::PoolTimedOut) {
+        return error;
+    }
+    match tokio::time::timeout(ONE_TRY, PgConnection::connect_with(connect)).await {
+        Ok(Err(why)) => why,
+        Ok(Ok(_)) => error,
+        Err(_) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use lakehost_pipeline::Diagnostic as _;
 use lakehost_pipeline::ports::TableName;
 
 use super::action::{Action, On, Step};
@@ -64,6 +65,14 @@ impl Ended {
 /// Files may be deleted only when the commit certainly did not land.
 pub fn keeps_files(error: &Error) -> bool {
     matches!(error, Error::OutcomeUnknown { .. }) || error.is_fail_point()
+}
+
+/// An error with what is behind it: one that becomes the cause of another has no line of its own for that.
+fn told(error: &Error) -> String {
+    match error.cause() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 /// Commits what the actions want, all in one request where the catalog can, else the first one last. When the first has nothing to do, so
@@ -237,7 +246,7 @@ impl Deed<'_> {
             if self.core.catalog.late().is_some() {
                 let mut ours = sent.iter().filter_map(|(number, _)| parts.get(*number));
                 let noted = ours.try_for_each(|part| SentNote::write(self.core, self.run_id, part.snapshot_id));
-                noted.map_err(|error| if *lost { self.unknown(parts, error.to_string()) } else { error })?;
+                noted.map_err(|error| if *lost { self.unknown(parts, told(&error)) } else { error })?;
             }
             let changes: Vec<TableChange> = sent.iter().map(|(_, built)| built.change.clone()).collect();
             let answer = match self.core.catalog.commit(&changes).await {
@@ -246,8 +255,8 @@ impl Deed<'_> {
             };
             *lost |= matches!(answer, Ok(Outcome::Unknown(_)));
             let unknown = |detail: String| self.unknown(parts, detail);
-            let now = self.heads(parts).await.map_err(|error| unknown(error.to_string()))?;
-            let verdict = self.verdict(parts, sent, heads, &now).await.map_err(|error| unknown(error.to_string()))?;
+            let now = self.heads(parts).await.map_err(|error| unknown(told(&error)))?;
+            let verdict = self.verdict(parts, sent, heads, &now).await.map_err(|error| unknown(told(&error)))?;
             let moved = !same(heads, &now);
             match (verdict, answer) {
                 (Verdict::Yes, _) | (Verdict::Unsure, Ok(Outcome::Landed)) => return Ok(Sent::Landed),
@@ -259,14 +268,14 @@ impl Deed<'_> {
                 (Verdict::Unsure, answer) if *lost => {
                     let detail = "snapshots have gone since, and nothing that is left tells".to_owned();
                     return Err(unknown(match answer {
-                        Ok(Outcome::Unknown(error)) | Err(error) => format!("{error}; {detail}"),
+                        Ok(Outcome::Unknown(error)) | Err(error) => format!("{}; {detail}", told(&error)),
                         Ok(_) => detail,
                     }));
                 }
                 (_, _) if moved => return Ok(Sent::Overtaken(now)),
                 (_, Err(error)) if !*lost => return Err(error),
                 (_, Ok(Outcome::Unknown(error)) | Err(error)) if *requests - before >= UNANSWERED => {
-                    return Err(unknown(error.to_string()));
+                    return Err(unknown(told(&error)));
                 }
                 _ if *requests - before >= UNANSWERED => return Err(self.busy(parts, *requests)),
                 _ => pause(*requests, Duration::ZERO).await,

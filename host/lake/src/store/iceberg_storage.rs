@@ -19,7 +19,8 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use super::s3::{Bucket, S3Store, io_error};
+use super::refusal::io_error;
+use super::s3::{Bucket, S3Store};
 
 /// The store for the library. What it serialises is only that it was one.
 #[derive(Clone, Debug, Serialize, Deserialize)]

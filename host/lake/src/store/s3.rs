@@ -22,9 +22,11 @@ use object_store::path::Path;
 use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::Runtime;
 
+use super::refusal::io_error;
+use super::s3_fresh::{Fresh, GivenKeys, KeySource, Renewing, S3Keys};
 use super::s3_keys::VendedKeys;
 use super::s3_sink::S3Sink;
-use super::{BucketKeys, PendingUpload, Renew, Store, StoredFile, iceberg_storage, s3_uploads};
+use super::{PendingUpload, Renew, Store, StoredFile, iceberg_storage, s3_uploads};
 use crate::tls::Tls;
 
 /// How a bucket is reached. What is not given comes from the `AWS_` variables of the environment.
@@ -38,6 +40,8 @@ pub struct S3Options {
     pub access_key: Option<Secret>,
     pub secret_key: Option<Secret>,
     pub session_token: Option<Secret>,
+    /// Where the keys come from, when others may be found there later.
+    pub key_source: Option<KeySource>,
     /// Allow an endpoint without encryption.
     pub allow_http: bool,
     /// What an encrypted connection trusts and shows.
@@ -45,6 +49,16 @@ pub struct S3Options {
 }
 
 impl S3Options {
+    /// The profile's keys, when they can be looked up again.
+    fn given_keys(&self) -> Option<GivenKeys> {
+        let keys = S3Keys {
+            access_key: self.access_key.clone()?,
+            secret_key: self.secret_key.clone()?,
+            session_token: self.session_token.clone(),
+        };
+        Some(GivenKeys::new(&keys, self.key_source.clone()?))
+    }
+
     /// With a catalog's word for one table: endpoint and region only where none is given.
     fn with(&self, config: &BTreeMap<String, String>) -> Self {
         let word = |names: &[&str]| names.iter().find_map(|name| config.get(*name)).cloned();
@@ -58,7 +72,11 @@ impl S3Options {
 
 /// Requests go out directly: a proxy of the environment is for the open web, and never for keys and data.
 #[derive(Debug)]
-struct Direct(Tls);
+struct Direct {
+    tls: Tls,
+    /// Asked for others when the keys of a request have run out.
+    keys: Option<Arc<dyn Fresh>>,
+}
 
 impl HttpConnector for Direct {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -68,8 +86,12 @@ impl HttpConnector for Direct {
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none());
-        let builder = self.0.apply(builder).map_err(|error| wrong(error.into()))?;
-        Ok(HttpClient::new(builder.build().map_err(|error| wrong(error.into()))?))
+        let builder = self.tls.apply(builder).map_err(|error| wrong(error.into()))?;
+        let client = builder.build().map_err(|error| wrong(error.into()))?;
+        Ok(match &self.keys {
+            Some(keys) => HttpClient::new(Renewing { client, keys: Arc::clone(keys) }),
+            None => HttpClient::new(client),
+        })
     }
 }
 
@@ -134,31 +156,6 @@ pub(super) fn split(location: &str) -> io::Result<(&str, Path)> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not of the form s3://BUCKET/KEY"))?;
     let key = Path::parse(key).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
     Ok((bucket, key))
-}
-
-/// An error of the store, by what its caller can do about it.
-pub(super) fn io_error(error: object_store::Error) -> io::Error {
-    use object_store::Error::{AlreadyExists, NotFound, PermissionDenied, Unauthenticated};
-    let text = error.to_string();
-    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
-    let message =
-        text.split_once("<Message>").and_then(|(_, rest)| rest.split_once("</Message>")).map(|(text, _)| text);
-    let said = match (code, message) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => text.chars().filter(|c| !c.is_control()).take(400).collect(),
-    };
-    let full =
-        text.contains("507 ") || ["XMinioStorageFull", "InsufficientStorage"].iter().any(|full| text.contains(full));
-    match &error {
-        NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, "the object store has no such object"),
-        AlreadyExists { .. } => io::ErrorKind::AlreadyExists.into(),
-        PermissionDenied { .. } | Unauthenticated { .. } => {
-            io::Error::new(io::ErrorKind::PermissionDenied, format!("the object store refuses access: {said}"))
-        }
-        _ if full => io::Error::new(io::ErrorKind::StorageFull, said),
-        _ => io::Error::other(said),
-    }
 }
 
 impl S3Store {
@@ -231,9 +228,11 @@ fn from_environment(keys_given: bool) -> AmazonS3Builder {
 }
 
 fn client(bucket: &str, options: &S3Options, keys: Option<Arc<VendedKeys>>) -> object_store::Result<AmazonS3> {
+    let given = options.given_keys().filter(|_| keys.is_none()).map(Arc::new);
+    let fresh = keys.clone().map(|keys| keys as Arc<dyn Fresh>).or(given.clone().map(|keys| keys as Arc<dyn Fresh>));
     let mut builder = from_environment(options.access_key.is_some() || keys.is_some())
         .with_bucket_name(bucket)
-        .with_http_connector(Direct(options.tls.clone()))
+        .with_http_connector(Direct { tls: options.tls.clone(), keys: fresh })
         .with_retry(RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() })
         .with_virtual_hosted_style_request(!options.path_style && options.endpoint.is_none());
     if options.allow_http {
@@ -254,6 +253,8 @@ fn client(bucket: &str, options: &S3Options, keys: Option<Arc<VendedKeys>>) -> o
     }
     if let Some(keys) = keys {
         builder = builder.with_credentials(keys);
+    } else if let Some(given) = given {
+        builder = builder.with_credentials(given);
     } else if let (Some(key), Some(secret)) = (&options.access_key, &options.secret_key) {
         builder = builder.with_access_key_id(key.expose()).with_secret_access_key(secret.expose());
         if let Some(token) = &options.session_token {
@@ -441,11 +442,11 @@ impl Store for S3Store {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).renew = Some(renew);
     }
 
-    fn keys(&self, location: &str) -> io::Result<Option<BucketKeys>> {
+    fn keys(&self, location: &str) -> io::Result<Option<S3Keys>> {
         let (bucket, _) = self.bucket(location)?;
         self.wait(async move {
             let keys = bucket.client.credentials().get_credential().await.map_err(io_error)?;
-            Ok(Some(BucketKeys {
+            Ok(Some(S3Keys {
                 access_key: Secret::new(&keys.key_id),
                 secret_key: Secret::new(&keys.secret_key),
                 session_token: keys.token.as_ref().map(Secret::new),

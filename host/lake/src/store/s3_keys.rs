@@ -10,6 +10,7 @@ use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 
 use super::Renew;
+use super::s3_fresh::{Fresh, Used};
 
 /// So long before they run out new ones are asked for.
 const AHEAD: Duration = Duration::from_secs(300);
@@ -70,6 +71,18 @@ impl VendedKeys {
         }
     }
 
+    /// Takes what the catalog hands out now.
+    async fn ask(&self, renew: &dyn Renew) {
+        match renew.renew(&self.table).await {
+            Ok(config) => self.learn(&config),
+            // Those at hand may do for some minutes more, and the store says so when they do not.
+            Err(error) => {
+                tracing::warn!(table = %self.table, %error, "the catalog gives no new keys for the object store");
+                self.held.lock().unwrap_or_else(PoisonError::into_inner).refused_at = Some(Instant::now());
+            }
+        }
+    }
+
     /// The keys, and whether it is time for others.
     fn present(&self) -> (Arc<AwsCredential>, bool) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,15 +106,30 @@ impl CredentialProvider for VendedKeys {
         if !due {
             return Ok(keys);
         }
-        match renew.renew(&self.table).await {
-            Ok(config) => self.learn(&config),
-            // Those at hand may do for some minutes more, and the store says so when they do not.
-            Err(error) => {
-                tracing::warn!(table = %self.table, %error, "the catalog gives no new keys for the object store");
-                self.held.lock().unwrap_or_else(PoisonError::into_inner).refused_at = Some(Instant::now());
-            }
-        }
+        self.ask(renew.as_ref()).await;
         Ok(self.present().0)
+    }
+}
+
+#[async_trait]
+impl Fresh for VendedKeys {
+    async fn instead_of(&self, refused: &Used) -> Option<Arc<AwsCredential>> {
+        let renew = self.renew.as_ref()?;
+        let _asking = self.asking.lock().await;
+        if !refused.is(&self.present().0) {
+            return Some(self.present().0);
+        }
+        let at = self.held.lock().unwrap_or_else(PoisonError::into_inner).refused_at;
+        if at.is_some_and(|at| at.elapsed() < PATIENCE) {
+            return None;
+        }
+        self.ask(renew.as_ref()).await;
+        let keys = self.present().0;
+        if refused.is(&keys) {
+            self.held.lock().unwrap_or_else(PoisonError::into_inner).refused_at = Some(Instant::now());
+            return None;
+        }
+        Some(keys)
     }
 }
 

@@ -10,7 +10,8 @@ use object_store::path::Path;
 use object_store::{MultipartId, ObjectStoreExt};
 use tokio::task::JoinHandle;
 
-use super::s3::{Bucket, S3Store, io_error};
+use super::refusal::io_error;
+use super::s3::{Bucket, S3Store};
 
 /// The size of a part; a file up to it is sent in one request.
 pub const PART_BYTES: usize = 8 << 20;

@@ -7,7 +7,8 @@ use object_store::client::{HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 
 use super::PendingUpload;
-use super::s3::{Bucket, io_error};
+use super::refusal::io_error;
+use super::s3::Bucket;
 
 /// An answer longer than this is not one.
 const PAGES: usize = 1_000;
@@ -33,9 +34,8 @@ pub(super) async fn of(bucket: &Bucket, prefix: &str) -> io::Result<Vec<PendingU
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(std::time::Duration::from_secs(60))
-        .build()
-        .map_err(io::Error::other)?;
+        .timeout(std::time::Duration::from_secs(60));
+    let client = options.tls.apply(client)?.build().map_err(io::Error::other)?;
     let mut found = Vec::new();
     let (mut key_marker, mut id_marker) = (String::new(), String::new());
     for _ in 0..PAGES {

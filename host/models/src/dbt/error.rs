@@ -34,9 +34,43 @@ pub enum Error {
     /// Ctrl-C.
     #[error("stopped while {what}")]
     Stopped { what: &'static str },
-    /// Models or tests that failed. `again`: the command that runs them again.
+    /// Models or tests that failed. `again`: the command that runs them again; `lost`: what dbt says of an engine that does not answer.
     #[error("{failed} of {total} {} of {project} failed", if *.total == 1 { "model or test" } else { "models and tests" })]
-    Failed { project: String, failed: usize, total: usize, names: Vec<String>, again: String, committed: bool },
+    Failed {
+        project: String,
+        failed: usize,
+        total: usize,
+        names: Vec<String>,
+        again: String,
+        committed: bool,
+        lost: Option<Lost>,
+    },
+}
+
+/// An engine that dbt could not reach, or not any more.
+#[derive(Debug)]
+pub struct Lost {
+    /// `trino`
+    pub engine: String,
+    /// dbt's word on the connection.
+    pub said: String,
+}
+
+impl Lost {
+    /// Told by the words that dbt's adapters have for a connection that cannot be had or breaks.
+    pub(crate) fn of(engine: &str, message: &str) -> Option<Self> {
+        const WORDS: [&str; 7] = [
+            "Max retries exceeded",
+            "Connection refused",
+            "Connection aborted",
+            "Connection reset",
+            "RemoteDisconnected",
+            "TrinoConnectionError",
+            "ConnectionError",
+        ];
+        let line = message.lines().find(|line| WORDS.iter().any(|word| line.contains(word)))?;
+        Some(Self { engine: engine.to_owned(), said: line.trim().chars().take(300).collect() })
+    }
 }
 
 impl Error {
@@ -80,12 +114,16 @@ impl Diagnostic for Error {
                 Some(cause.clone()).filter(|cause| !cause.is_empty())
             }
             Self::File { source, .. } => Some(source.to_string()),
-            Self::Failed { names, committed, .. } => {
+            Self::Failed { names, committed, lost, .. } => {
                 let shown = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
                 let more = names.len().saturating_sub(10);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 let committed = if *committed { "; the loaded data is committed" } else { "" };
-                Some(format!("{shown}{more}{committed}"))
+                let lost = match lost {
+                    Some(Lost { engine, said }) => format!("; {} went away or was not reached: {said}", titled(engine)),
+                    None => String::new(),
+                };
+                Some(format!("{shown}{more}{committed}{lost}"))
             }
             _ => None,
         }
@@ -105,10 +143,35 @@ impl Diagnostic for Error {
                 Some("name its folder with --project-dir DIR, or with `models = \"DIR\"` in the pipeline".to_owned())
             }
             Self::Nothing { .. } => Some("`--select` and `--exclude` take dbt's own words: stg_yellow_trips+, path:models/marts".to_owned()),
+            Self::Failed { again, lost: Some(Lost { engine, .. }), .. } => Some(format!(
+                "see that {} is up (`lakehost doctor` with the same --profile asks it); then `{again}`, or the same run again, builds what is missing",
+                titled(engine)
+            )),
             Self::Failed { again, .. } => {
                 Some(format!("the report names file, statement and rows of each; when it is mended: `{again}`"))
             }
             Self::Refused { .. } | Self::Artifact { .. } | Self::File { .. } | Self::Stopped { .. } => None,
         }
+    }
+}
+
+/// An engine's name as it is written in a sentence.
+fn titled(engine: &str) -> String {
+    match engine {
+        "trino" => "Trino".to_owned(),
+        "duckdb" => "the catalog that DuckDB reads from".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_went_away_is_told_from_a_statement_that_is_wrong() {
+        let gone = "Database Error in model stg\n  failed to execute: HTTPConnectionPool(host='127.0.0.1', port=1): Max retries exceeded with url: /v1";
+        assert!(Lost::of("trino", gone).unwrap().said.starts_with("failed to execute: HTTPConnectionPool"));
+        assert!(Lost::of("trino", "TrinoUserError(type=USER_ERROR, name=COLUMN_NOT_FOUND)").is_none());
     }
 }

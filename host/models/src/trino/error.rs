@@ -1,6 +1,6 @@
 //! What goes wrong between a statement and its rows.
 
-use lakehost_pipeline::{Code, Diagnostic, Retry, codes};
+use lakehost_pipeline::{Code, Diagnostic, Retry, certificate_hint, codes};
 
 /// Results of this module.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -87,9 +87,11 @@ impl Diagnostic for Error {
             Self::Setting { hint, .. } | Self::Protocol { hint, .. } => {
                 Some(hint.clone()).filter(|hint| !hint.is_empty())
             }
-            Self::Unreachable { .. } => Some(
-                "see that Trino runs and that `uri` of [profile.NAME.trino] is its address; `lakehost doctor` asks it"
-                    .to_owned(),
+            Self::Unreachable { cause, .. } => Some(
+                certificate_hint(cause, "`uri` of [profile.NAME.trino]", "`ca` of [profile.NAME.trino]").unwrap_or_else(|| {
+                    "see that Trino runs and that `uri` of [profile.NAME.trino] is its address; `lakehost doctor` asks it"
+                        .to_owned()
+                }),
             ),
             Self::Access { .. } => Some(
                 "correct `user` and `password` or `token` of [profile.NAME.trino]; a token may have run out".to_owned(),
