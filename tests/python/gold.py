@@ -1,9 +1,10 @@
 """Compare the tables of dbt_project with what DuckDB computes from the source files alone, as JSON.
 
 usage: gold.py WAREHOUSE MONTH=FILE...
+       gold.py PROPERTIES MONTH=FILE...
        gold.py --write OUT SELECT
 
-The gold tables are read with PyIceberg. For each table: its rows, and how many rows differ, with some of them. "days": trips and revenue of each
+The gold tables are read with PyIceberg: from a folder with a catalog in it, or from a catalog whose properties are given as JSON. For each table: its rows, and how many rows differ, with some of them. "days": trips and revenue of each
 day of fct_daily_trips. "dates": the pickup dates of each month's file. With --write the rows of a statement become a Parquet file.
 """
 
@@ -40,6 +41,7 @@ EXPECTED = {
             stddev_samp(miles::double) as deviation_distance_miles, avg(seconds) / 60 as average_minutes, min(seconds) / 60 as least_minutes,
             max(seconds) / 60 as greatest_minutes, avg(total)::double as average_revenue
         from trips left join zones p on p.location_id = pu left join zones d on d.location_id = do_ group by 1, 2, 3, 4""",
+    "gold.dim_zone": "select location_id, borough, zone, service_zone from zones",
 }
 
 # The staged table is compared by window, the others row by row.
@@ -47,7 +49,7 @@ FOUND = {"silver.stg_yellow_trips": "select _lakehost_window, count(*) as trips,
 
 
 # What tells the rows of each apart: its first columns.
-KEYS = {"silver.stg_yellow_trips": 1, "gold.fct_daily_trips": 1, "gold.fct_hourly_revenue": 2, "gold.fct_trip_distance_stats": 4}
+KEYS = {"silver.stg_yellow_trips": 1, "gold.fct_daily_trips": 1, "gold.fct_hourly_revenue": 2, "gold.fct_trip_distance_stats": 4, "gold.dim_zone": 1}
 
 
 def same(a, b):
@@ -70,10 +72,11 @@ def main():
         duckdb.connect().execute(f"copy ({statement}) to '{out}' (format parquet)")
         json.dump({}, sys.stdout)
         return
-    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.catalog import load_catalog
 
-    warehouse, *months = sys.argv[1:]
-    catalog = SqlCatalog("lakehost", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=warehouse)
+    place, *months = sys.argv[1:]
+    folder = {"type": "sql", "uri": f"sqlite:///{place}/catalog.db", "warehouse": place}
+    catalog = load_catalog("lakehost", **(json.loads(place) if place.startswith("{") else folder))
     connection = duckdb.connect()
     zones = __file__.replace("tests/python/gold.py", "dbt_project/seeds/dim_zone.csv")
     connection.execute(f"create view zones as select * from read_csv('{zones}', header = true, nullstr = '')")

@@ -12,12 +12,12 @@ computes straight from the source files. Seen are {"rows", "cents", "windows": {
 import json
 import sys
 
-import duckdb
-import duckdb_extensions
 import pyarrow
 import pyarrow.compute
-import requests
 from pyiceberg.catalog import load_catalog
+
+from cluster_duck import duck
+from trino import ask
 
 CENTS = "cast(round(total_amount * 100) as bigint)"
 
@@ -42,34 +42,6 @@ def by_pyiceberg(table, snapshot):
     return seen(zip(*[sums.column(name).to_pylist() for name in ("window", "count_all", "cents_sum")]))
 
 
-def by_trino(url, statement):
-    """All rows of a statement: Trino answers page by page."""
-    answer = requests.post(f"{url}/v1/statement", data=statement, headers={"X-Trino-User": "lakehost", "X-Trino-Catalog": "lake"}, timeout=60)
-    rows = []
-    while True:
-        answer.raise_for_status()
-        page = answer.json()
-        if "error" in page:
-            raise SystemExit(f"{statement}: {page['error']['message']}")
-        rows.extend(page.get("data", []))
-        if "nextUri" not in page:
-            return rows
-        answer = requests.get(page["nextUri"], headers={"X-Trino-User": "lakehost"}, timeout=60)
-
-
-def duck(properties):
-    connection = duckdb.connect()
-    for extension in ("avro", "httpfs", "iceberg"):
-        duckdb_extensions.import_extension(extension, con=connection)
-        connection.load_extension(extension)
-    host = properties["s3.endpoint"].removeprefix("http://")
-    connection.execute(
-        f"""create secret (type s3, key_id '{properties["s3.access-key-id"]}', secret '{properties["s3.secret-access-key"]}',
-            endpoint '{host}', region '{properties["s3.region"]}', url_style 'path', use_ssl false)"""
-    )
-    return connection
-
-
 def main():
     properties, trino, name, *files = sys.argv[1:]
     properties = json.loads(properties)
@@ -82,12 +54,12 @@ def main():
         scan = f"iceberg_scan('{table.metadata_location}', snapshot_from_id={snapshot})"
         return {
             "pyiceberg": by_pyiceberg(table, snapshot),
-            "trino": seen(by_trino(trino, f"{select} {version} group by 1")),
+            "trino": seen(ask(trino, f"{select} {version} group by 1")),
             "duckdb": seen(connection.sql(f"{select} {scan} group by 1").fetchall()),
         }
 
     now = at(table.metadata.current_snapshot_id)
-    now["trino without a version"] = seen(by_trino(trino, f"{select} lake.{name} group by 1"))
+    now["trino without a version"] = seen(ask(trino, f"{select} lake.{name} group by 1"))
     count, cents = connection.execute(f"select count(*), sum({CENTS}) from read_parquet(?)", [files]).fetchone()
     now["files"] = {"rows": count, "cents": int(cents)}
     then = [{"snapshot": str(snapshot.snapshot_id)} | at(snapshot.snapshot_id) for snapshot in table.snapshots()]

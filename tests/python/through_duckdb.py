@@ -1,10 +1,11 @@
 """Everything that DuckDB does to tables behind an Iceberg REST catalog; what it saw, as JSON.
 
 usage: through_duckdb.py tour URI TOKEN
+       through_duckdb.py make URI TOKEN NAMESPACE.TABLE
        through_duckdb.py insert URI TOKEN NAMESPACE.TABLE TIMES
        through_duckdb.py rows URI TOKEN NAMESPACE.TABLE
 
-`insert` adds one row of the table again so many times, each in a commit of its own, and tries again when another writer was faster.
+`--delegated` at the end asks the catalog for the keys of its bucket. `make` makes a table in a namespace that is there and changes it. `insert` adds one row of the table again so many times, each in a commit of its own, and tries again when another writer was faster.
 """
 
 import json
@@ -14,14 +15,14 @@ import duckdb
 import duckdb_extensions
 
 
-def attached(uri, token):
+def attached(uri, token, delegation):
     connection = duckdb.connect()
     for extension in ("httpfs", "avro", "iceberg"):
         duckdb_extensions.import_extension(extension, con=connection)
         connection.load_extension(extension)
     connection.execute(f"CREATE SECRET lakehost (TYPE iceberg, TOKEN '{token}')")
     connection.execute(
-        f"ATTACH 'lakehost' AS lake (TYPE iceberg, ENDPOINT '{uri}', SECRET lakehost, ACCESS_DELEGATION_MODE 'none')"
+        f"ATTACH 'lakehost' AS lake (TYPE iceberg, ENDPOINT '{uri}', SECRET lakehost, ACCESS_DELEGATION_MODE '{delegation}')"
     )
     return connection
 
@@ -71,6 +72,17 @@ def tour(connection):
     return seen
 
 
+def make(connection, table):
+    do, name = connection.execute, f"lake.{table}"
+    do(f"CREATE TABLE {name} AS SELECT 1::BIGINT AS id, 'north' AS zone")
+    do(f"INSERT INTO {name} VALUES (2, 'south')")
+    seen = {"made": [list(row) for row in do(f"SELECT id, zone FROM {name} ORDER BY id").fetchall()]}
+    do(f"DELETE FROM {name} WHERE id = 1")
+    do(f"INSERT INTO {name} VALUES (3, 'west')")
+    seen["changed"] = [list(row) for row in do(f"SELECT id, zone FROM {name} ORDER BY id").fetchall()]
+    return seen
+
+
 def insert(connection, table, times):
     lost = 0
     for _ in range(int(times)):
@@ -91,7 +103,9 @@ def rows(connection, table):
 
 def main():
     verb, uri, token, *rest = sys.argv[1:]
-    json.dump({"tour": tour, "insert": insert, "rows": rows}[verb](attached(uri, token), *rest), sys.stdout)
+    delegation = "vended_credentials" if "--delegated" in rest else "none"
+    rest = [word for word in rest if word != "--delegated"]
+    json.dump({"tour": tour, "make": make, "insert": insert, "rows": rows}[verb](attached(uri, token, delegation), *rest), sys.stdout)
 
 
 main()

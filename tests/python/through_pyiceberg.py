@@ -1,10 +1,11 @@
 """Everything that PyIceberg does to a table behind an Iceberg REST catalog; what it saw, as JSON.
 
 usage: through_pyiceberg.py tour URI TOKEN
+       through_pyiceberg.py make URI TOKEN NAMESPACE.TABLE
        through_pyiceberg.py append URI TOKEN NAMESPACE.TABLE TIMES
        through_pyiceberg.py read URI TOKEN NAMESPACE.TABLE
 
-`append` adds one row of the table again so many times, each in a commit of its own, and tries again when another writer was faster.
+`--delegated` at the end asks the catalog for the keys of its bucket. `make` makes a table in a namespace that is there and changes it. `append` adds one row of the table again so many times, each in a commit of its own, and tries again when another writer was faster.
 """
 
 import json
@@ -102,6 +103,17 @@ def tour(catalog, uri):
     return seen
 
 
+def make(catalog, name):
+    table = catalog.create_table(name, batch([], "").schema)
+    table.append(batch([1], "north"))
+    table.append(batch([2], "south"))
+    seen = {"made": rows(table)}
+    table.delete(EqualTo("id", 1))
+    table.append(batch([3], "west"))
+    seen["changed"] = rows(catalog.load_table(name))
+    return seen
+
+
 def append(catalog, name, times):
     one = catalog.load_table(name).scan(limit=1).to_arrow()
     lost = 0
@@ -123,11 +135,13 @@ def read(catalog, name):
 
 def main():
     verb, uri, token, *rest = sys.argv[1:]
+    # PyIceberg asks for keys by itself; a catalog that does not delegate hands out none.
+    rest = [word for word in rest if word != "--delegated"]
     catalog = load_catalog("lakehost", type="rest", uri=uri, token=token)
     if verb == "tour":
         seen = tour(catalog, uri)
     else:
-        seen = {"append": append, "read": read}[verb](catalog, *rest)
+        seen = {"make": make, "append": append, "read": read}[verb](catalog, *rest)
     json.dump(seen, sys.stdout)
 
 

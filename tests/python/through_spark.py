@@ -2,32 +2,28 @@
 
 usage: through_spark.py tour URI TOKEN [NAMESPACE.TABLE]
 
-Needs pyspark, Java 17 and LAKEHOST_SPARK_ICEBERG, the path of Iceberg's runtime for that Spark. With a table, its rows are counted too.
+With a table, its rows are counted too. `spark.py` says what it needs.
 """
 
 import json
-import os
 import sys
 
-from pyspark.sql import SparkSession
+from spark import ask as ask_spark
+from spark import session
 
 
-def session(uri, token):
-    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.jars", os.environ["LAKEHOST_SPARK_ICEBERG"])
-    builder = builder.config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
-    for name, value in (("", "org.apache.iceberg.spark.SparkCatalog"), (".type", "rest"), (".uri", uri), (".token", token), (".rest.auth.type", "oauth2")):
-        builder = builder.config("spark.sql.catalog.lake" + name, value)
-    return builder.getOrCreate()
+def settings(uri, token):
+    pairs = (("", "org.apache.iceberg.spark.SparkCatalog"), (".type", "rest"), (".uri", uri), (".token", token), (".rest.auth.type", "oauth2"))
+    return {"spark.sql.catalog.lake" + name: value for name, value in pairs}
 
 
 def main():
     _, uri, token, *tables = sys.argv[1:]
-    spark = session(uri, token)
+    spark = session(settings(uri, token))
     seen = {}
 
     def ask(sql):
-        return [[str(value) if value is not None else None for value in row] for row in spark.sql(sql).collect()]
+        return ask_spark(spark, sql)
 
     ask("CREATE NAMESPACE lake.silver")
     ask("CREATE TABLE lake.silver.t (id BIGINT, name STRING, day DATE) USING iceberg PARTITIONED BY (months(day))")

@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 
 use crate::support::{Bench, done, expect, python, read, root};
 
-const MONTH: &str = "green_tripdata_2024-01.parquet";
-const ROWS: u64 = 56_551;
-const TABLE: &str = "raw.green_trips";
+pub const MONTH: &str = "green_tripdata_2024-01.parquet";
+pub const ROWS: u64 = 56_551;
+pub const TABLE: &str = "raw.green_trips";
 
 /// A running `lakehost catalog serve`. It ends with this value.
-struct Served {
+pub struct Served {
     child: Child,
-    uri: String,
-    token: String,
+    pub uri: String,
+    pub token: String,
     stdout: BufReader<std::process::ChildStdout>,
 }
 
 impl Served {
-    fn start(bench: &Bench, more: &[&str]) -> Result<Self> {
+    pub fn start(bench: &Bench, more: &[&str]) -> Result<Self> {
         let args = [&["catalog", "serve", "--port", "0", "--format", "json"], more].concat();
         let mut child = bench.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
@@ -48,7 +48,7 @@ impl Served {
     }
 
     /// A script that speaks to it.
-    fn script(&self, python: &Path, script: &str, verb: &str, more: &[&str]) -> Result<Value> {
+    pub fn script(&self, python: &Path, script: &str, verb: &str, more: &[&str]) -> Result<Value> {
         read(python, script, &[&[verb, &self.uri, &self.token], more].concat())
     }
 
@@ -72,18 +72,18 @@ fn interrupt(child: &Child) {
 }
 
 /// A verb's JSON; it must succeed.
-fn answer(bench: &Bench, args: &[&str]) -> Result<Value> {
+pub fn answer(bench: &Bench, args: &[&str]) -> Result<Value> {
     let done = bench.run(&[args, &["--format", "json"]].concat())?;
     assert_eq!(done.code, 0, "{args:?}\n{}\n{}", done.stdout, done.stderr);
     done.json()
 }
 
-fn orphans(bench: &Bench) -> Result<Value> {
+pub fn orphans(bench: &Bench) -> Result<Value> {
     let answer = answer(bench, &["table", "orphans", "--older-than", "0 s", "--allow-younger-than-72h"])?;
     Ok(answer["orphans"].clone())
 }
 
-fn no_orphans(bench: &Bench) -> Result<()> {
+pub fn no_orphans(bench: &Bench) -> Result<()> {
     assert_eq!(orphans(bench)?, json!([]));
     Ok(())
 }
@@ -158,6 +158,67 @@ fn ended(child: Child) -> Result<Value> {
     let done = done(child.wait_with_output()?)?;
     ensure!(done.code == 0, "{}", done.stderr);
     done.json()
+}
+
+/// PyIceberg and DuckDB through a served profile whose tables lie in a bucket: each makes, changes and reads tables of its own and of the other, and
+/// both write to one that lakehost loaded. They are handed the keys of the bucket.
+pub fn two_libraries(python: &Path, bench: &Bench, profile: &str, namespace: &str) -> Result<()> {
+    let table = format!("{namespace}.green_trips");
+    expect(&bench.load("green", "2024-01", &["--profile", profile, "--table", &table])?, 0, &["loaded"]);
+    let served = Served::start(bench, &["--profile", profile, "--delegate-keys"])?;
+    for (script, made) in [("through_pyiceberg.py", "by_pyiceberg"), ("through_duckdb.py", "by_duckdb")] {
+        let seen = served.script(python, script, "make", &[&format!("{namespace}.{made}"), "--delegated"])?;
+        assert_eq!(seen["made"], json!([[1, "north"], [2, "south"]]), "{script}");
+        assert_eq!(seen["changed"], json!([[2, "south"], [3, "west"]]), "{script}");
+    }
+    served.script(python, "through_pyiceberg.py", "append", &[&table, "2", "--delegated"])?;
+    served.script(python, "through_duckdb.py", "insert", &[&table, "3", "--delegated"])?;
+    let lakehost = |table: &str| -> Result<u64> {
+        let sql = format!("select count(*) as n from {table}");
+        answer(bench, &["query", &sql, "--profile", profile])?[0]["n"].as_u64().context("no count")
+    };
+    for (table, rows) in
+        [(table.as_str(), ROWS + 5), (&format!("{namespace}.by_pyiceberg"), 2), (&format!("{namespace}.by_duckdb"), 2)]
+    {
+        let counted = [("through_pyiceberg.py", "read"), ("through_duckdb.py", "rows")]
+            .map(|(script, verb)| served.script(python, script, verb, &[table, "--delegated"]));
+        for seen in counted {
+            assert_eq!(seen?["rows"], rows, "{table}");
+        }
+        assert_eq!(lakehost(table)?, rows, "{table}");
+    }
+    // What lakehost loads stays its own.
+    let again = bench.load("green", "2024-01", &["--profile", profile, "--table", &table, "--force"])?;
+    expect(&again, 0, &["loaded"]);
+    assert_eq!(served.script(python, "through_duckdb.py", "rows", &[&table, "--delegated"])?["rows"], ROWS);
+    assert_eq!(served.stop()?.0, Some(0));
+    Ok(())
+}
+
+mod on_postgres_and_s3 {
+    use lakehost_server::programs::{self, Minio};
+
+    use super::*;
+
+    #[test]
+    fn two_libraries_read_and_write() -> Result<()> {
+        let (Some(port), Some(minio)) = (programs::postgres(), programs::minio()) else { return Ok(()) };
+        let Some(python) = python() else { return Ok(()) };
+        let bench = Bench::serving(&[MONTH])?;
+        let name = format!("served{}", std::process::id());
+        let profile = format!(
+            "[profile.cluster]\nwarehouse = \"s3://{}/{name}\"\n\
+             [profile.cluster.catalog]\nuri = \"postgresql://lakehost@127.0.0.1:{port}/postgres\"\nname = \"{name}\"\n\
+             [profile.cluster.s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"{}\"\n\
+             secret_access_key = {{ command = [\"printf\", \"{}\"] }}\n",
+            Minio::BUCKET,
+            minio.url(),
+            Minio::KEY,
+            Minio::SECRET
+        );
+        std::fs::write(bench.dir.path().join("lakehost.toml"), profile)?;
+        two_libraries(&python, &bench, "cluster", "raw")
+    }
 }
 
 #[test]
@@ -314,55 +375,4 @@ fn what_cannot_be_served_is_said_with_the_way_out() -> Result<()> {
     assert_eq!(served.stop()?.0, Some(0));
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     Ok(())
-}
-
-/// What a machine must have for an engine that is no library, or the reason why the test says nothing.
-fn engine(variables: &[&str]) -> Option<Vec<String>> {
-    if std::env::var_os("LAKEHOST_FULL").is_none() {
-        eprintln!("skipped: starts a server of its own; `cargo xtask test --full` runs it");
-        return None;
-    }
-    let found: Option<Vec<String>> = variables.iter().map(|name| std::env::var(name).ok()).collect();
-    if found.is_none() {
-        eprintln!("skipped: {} must be set", variables.join(", "));
-    }
-    found
-}
-
-#[test]
-fn spark_makes_changes_and_reads_tables() -> Result<()> {
-    let Some(found) = engine(&["LAKEHOST_SPARK_PYTHON", "LAKEHOST_SPARK_ICEBERG"]) else { return Ok(()) };
-    let bench = Bench::serving(&[MONTH])?;
-    expect(&bench.load("green", "2024-01", &[])?, 0, &["loaded"]);
-    let served = Served::start(&bench, &[])?;
-    let seen = served.script(Path::new(&found[0]), "through_spark.py", "tour", &[TABLE])?;
-    let check = |key: &str, wanted: Value| assert_eq!(seen[key], wanted, "{key}");
-    check("rows", json!([["2", "bb"], ["3", "c"]]));
-    check("replaced", json!([["6"], ["9"]]));
-    check("tables", json!(["c", "t"]));
-    check("rows_after", json!([["2"]]));
-    check("other", json!([ROWS.to_string()]));
-    // On a folder of this machine Hadoop keeps a checksum beside each file, which no table knows of.
-    let left = orphans(&bench)?;
-    let left = left.as_array().context("no list")?;
-    assert!(left.iter().all(|orphan| orphan["file"].as_str().is_some_and(|file| file.ends_with(".crc"))), "{left:?}");
-    Ok(())
-}
-
-#[test]
-fn trino_makes_changes_and_reads_tables() -> Result<()> {
-    let Some(found) = engine(&["LAKEHOST_TRINO_HOME", "JAVA_HOME"]) else { return Ok(()) };
-    let Some(python) = python() else { return Ok(()) };
-    let bench = Bench::serving(&[])?;
-    let served = Served::start(&bench, &[])?;
-    let seen = served.script(&python, "through_trino.py", "tour", &[&found[0]])?;
-    let check = |key: &str, wanted: Value| assert_eq!(seen[key], wanted, "{key}");
-    check("ctas", json!([[2], [4]]));
-    check("rows", json!([[2, "bb"], [3, "c"]]));
-    check("replaced", json!([[6], [9]]));
-    check("tables", json!(["d", "t"]));
-    check("rows_after", json!([[2]]));
-    let rows = answer(&bench, &["query", "select id, name from trino.t order by id"])?;
-    assert_eq!(rows, json!([{ "id": 2, "name": "bb" }, { "id": 3, "name": "c" }]));
-    no_orphans(&bench)
 }

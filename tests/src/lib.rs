@@ -31,5 +31,4 @@ mod reproduce;
 mod sandbox;
 mod sorted;
 mod support;
-mod trino;
 mod yellow;

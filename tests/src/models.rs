@@ -1,6 +1,6 @@
 //! Models on the embedded profile: what dbt makes of the six months is what DuckDB computes from the files, after each change of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::{Bench, Done, data, done, python, read, root};
 
-const MONTHS: [&str; 6] = ["2024-01", "2024-02", "2024-03", "2024-04", "2024-05", "2024-06"];
+pub const MONTHS: [&str; 6] = ["2024-01", "2024-02", "2024-03", "2024-04", "2024-05", "2024-06"];
 
 /// The trips that the project counts, in the words of the files.
 const COUNTED: &str = "tpep_pickup_datetime < tpep_dropoff_datetime and trip_distance > 0 and fare_amount > 0";
@@ -53,19 +53,7 @@ impl Modelled {
     /// The gold tables against the files that are served.
     #[track_caller]
     fn gold_is_that_of(&self, months: &[&str]) -> Result<Value> {
-        let mut args = vec![self.bench.warehouse()];
-        args.extend(months.iter().map(|month| format!("{month}={}", self.bench.served(&file(month)).display())));
-        let seen = read(&self.python, "gold.py", &args.iter().map(String::as_str).collect::<Vec<_>>())?;
-        for table in [
-            "silver.stg_yellow_trips",
-            "gold.fct_daily_trips",
-            "gold.fct_hourly_revenue",
-            "gold.fct_trip_distance_stats",
-        ] {
-            assert!(seen[table]["rows"].as_u64().is_some_and(|rows| rows > 0), "{table}: {}", seen[table]);
-            assert_eq!(seen[table]["different"], 0, "{table}: {}", seen[table]);
-        }
-        Ok(seen)
+        gold_is_that_of(&self.bench, &self.python, &self.bench.warehouse(), months)
     }
 
     /// Another file for a month: what a statement over the present one answers.
@@ -77,6 +65,25 @@ impl Modelled {
         std::fs::rename(new, served)?;
         Ok(())
     }
+}
+
+/// The project's tables in a warehouse, or in the catalog of PyIceberg's properties, against what DuckDB computes from the files that are served.
+#[track_caller]
+pub fn gold_is_that_of(bench: &Bench, python: &Path, place: &str, months: &[&str]) -> Result<Value> {
+    let mut args = vec![place.to_owned()];
+    args.extend(months.iter().map(|month| format!("{month}={}", bench.served(&file(month)).display())));
+    let seen = read(python, "gold.py", &args.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for table in [
+        "silver.stg_yellow_trips",
+        "gold.fct_daily_trips",
+        "gold.fct_hourly_revenue",
+        "gold.fct_trip_distance_stats",
+        "gold.dim_zone",
+    ] {
+        assert!(seen[table]["rows"].as_u64().is_some_and(|rows| rows > 0), "{table}: {}", seen[table]);
+        assert_eq!(seen[table]["different"], 0, "{table}: {}", seen[table]);
+    }
+    Ok(seen)
 }
 
 /// Copies a folder.

@@ -79,6 +79,20 @@ pub fn python() -> Option<PathBuf> {
     python
 }
 
+/// A month drawn from the genuine ones by the project's generator, at a path. Gives its number of rows.
+pub fn generate(path: &Path, dataset: &str, month: &str, rows: u64) -> Result<u64> {
+    let program = beside_this_test("tlc-months");
+    let folder = path.parent().context("a file in a folder")?;
+    let mut command = Command::new(&program);
+    command.arg(data()).arg(folder).args([month, "--dataset", dataset, "--rows", &rows.to_string()]);
+    let output = command.stdin(Stdio::null()).output().with_context(|| {
+        format!("{} does not start; build it: cargo build --release -p xtask --features generator", program.display())
+    })?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(path.exists(), "the generator named the month otherwise than {}", path.display());
+    Ok(rows)
+}
+
 /// Runs a script of `tests/python` and reads the JSON that it prints.
 pub fn read(python: &Path, script: &str, args: &[&str]) -> Result<Value> {
     let script = root().join("tests/python").join(script);

@@ -1,5 +1,6 @@
 //! The programs of real servers that tests start for themselves: found, installed where that is possible, or skipped by name.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,12 +10,14 @@ use lakehost_stack::install::{self, Installer};
 use lakehost_stack::{Watch, postgres as stack_postgres, versions};
 
 use crate::process::{self, Output};
+use crate::python;
+use crate::workspace::Workspace;
 
 /// What the tests are told, and what they will skip.
 #[derive(Default)]
 pub struct Services {
     /// Environment variables for the tests.
-    pub variables: Vec<(&'static str, PathBuf)>,
+    pub variables: Vec<(&'static str, OsString)>,
     /// `postgres 15`
     pub present: Vec<String>,
     /// `S3 server (no go to build MinIO with)`
@@ -28,32 +31,45 @@ const NEEDS_POSTGRES: [&str; 2] = ["on_postgres", "tests::services::"];
 pub const NEEDS_S3: [&str; 4] = ["on_s3::", "and_s3::", "store::s3::tests::", "tests::s3_faults::"];
 const NEEDS_BOTH: [&str; 1] = ["stack_tests::"];
 const NEEDS_CLUSTER: [&str; 1] = ["cluster::"];
+const NEEDS_SPARK: [&str; 1] = ["with_spark::"];
+
+/// Spark's Python packages, under the root.
+const SPARK: &str = "xtask/spark.txt";
 
 impl Services {
-    /// Looks for the servers. Postgres is installed where apt may; the others are fetched and built, which takes minutes once, when `build` says so.
-    pub fn ensure(build: bool, output: &Output) -> Result<Self> {
+    /// Looks for the servers. Postgres is installed where apt may; the others are fetched and built, which takes minutes once, when `full` says so.
+    /// Spark is for `full` alone: it takes a minute and a gigabyte for what other readers show too.
+    pub fn ensure(workspace: &Workspace, full: bool, output: &Output) -> Result<Self> {
         let mut services = Self::default();
         match postgres(output) {
             Ok(folder) => services.add(stack_postgres::VARIABLE, folder, "postgres"),
             Err(error) => services.lack(format!("postgres ({error:#})"), &NEEDS_POSTGRES),
         }
-        match minio(build) {
+        match minio(full) {
             Ok(program) => services.add(install::MINIO_VARIABLE, program, "minio"),
             Err(error) => services.lack(format!("S3 server ({error:#})"), &NEEDS_S3),
         }
         if !services.skipped.is_empty() {
             services.without.extend(NEEDS_BOTH);
         }
-        match cluster(build) {
+        match cluster(full) {
             Ok(cache) => services.add("LAKEHOST_CLUSTER", cache, "REST catalog, Nessie, Trino"),
             Err(error) => services.lack(format!("cluster ({error:#})"), &NEEDS_CLUSTER),
+        }
+        match full.then(|| spark(workspace, output)) {
+            Some(Ok(variables)) => {
+                services.present.push("Spark".to_owned());
+                services.variables.extend(variables);
+            }
+            Some(Err(error)) => services.lack(format!("Spark ({error:#})"), &NEEDS_SPARK),
+            None => services.lack("Spark (`--full` alone runs it)".to_owned(), &NEEDS_SPARK),
         }
         Ok(services)
     }
 
     fn add(&mut self, variable: &'static str, path: PathBuf, name: &str) {
         self.present.push(name.to_owned());
-        self.variables.push((variable, path));
+        self.variables.push((variable, path.into()));
     }
 
     fn lack(&mut self, what: String, tests: &[&'static str]) {
@@ -126,4 +142,30 @@ fn cluster(build: bool) -> Result<PathBuf> {
         install::all(&Installer { cache: &cache, watch: &watch })?;
     }
     Ok(cache)
+}
+
+/// What a test is told about Spark: a Python that has it, a Java for it, its jars and its memory.
+fn spark(workspace: &Workspace, output: &Output) -> Result<Vec<(&'static str, OsString)>> {
+    let (cache, watch) = (install::cache_folder(), Watch::nobody());
+    let found = install::spark(&Installer { cache: &cache, watch: &watch }, &versions::versions()?)?;
+    let python = python::ensure(workspace, SPARK, output)?;
+    let jars: Vec<OsString> = found.jars.into_iter().map(PathBuf::into_os_string).collect();
+    Ok(vec![
+        ("LAKEHOST_SPARK_PYTHON", python.into()),
+        ("LAKEHOST_SPARK_JAVA_HOME", found.java.home.into()),
+        ("LAKEHOST_SPARK_JARS", jars.join(OsStr::new(","))),
+        ("LAKEHOST_SPARK_HEAP", found.heap.into()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spark_is_of_one_version() {
+        let pins = include_str!("../spark.txt");
+        let version = versions::versions().expect("the versions").spark.version;
+        assert!(pins.lines().any(|line| line == format!("pyspark=={version}")), "{pins}");
+    }
 }

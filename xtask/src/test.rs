@@ -146,7 +146,7 @@ impl Gate<'_> {
     }
 
     fn services(&mut self) -> Result<()> {
-        self.services = Services::ensure(self.full, &self.log())?;
+        self.services = Services::ensure(self.workspace, self.full, &self.log())?;
         Ok(())
     }
 

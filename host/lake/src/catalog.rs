@@ -31,6 +31,7 @@ pub use sqlite::{SqliteCatalog, SqliteOptions};
 
 use crate::error::{Error, Result};
 use crate::location::{metadata_file, metadata_version};
+use crate::maintain::normal;
 
 /// A table as the catalog has it.
 #[derive(Clone, Debug)]
@@ -257,13 +258,14 @@ pub struct CatalogEntry {
 }
 
 impl CatalogEntry {
-    /// The table, when its files are in `folder`, a location that ends with `/`.
+    /// The table, when its files are in `folder`, a location that ends with `/`, however it and the table spell that.
     pub(crate) async fn at(&self, folder: &str, catalog: &dyn Catalog) -> Result<Option<TableState>> {
-        if self.metadata_location.as_ref().is_some_and(|location| !location.starts_with(folder)) {
+        let folder = normal(folder);
+        if self.metadata_location.as_ref().is_some_and(|location| !normal(location).starts_with(&folder)) {
             return Ok(None);
         }
         let state = catalog.load(&self.table).await?;
-        Ok(state.filter(|state| format!("{}/", state.metadata.location().trim_end_matches('/')) == folder))
+        Ok(state.filter(|state| format!("{}/", normal(state.metadata.location()).trim_end_matches('/')) == folder))
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::catalog::CatalogRef;
 use crate::error::{Error, Result};
 use crate::lake::IcebergLake;
-use crate::location::{is_remote, local_path};
+use crate::location::{is_remote, local_path, told};
 use crate::maintain::normal;
 
 impl IcebergLake {
@@ -34,14 +34,10 @@ impl IcebergLake {
 
     /// The folder of a namespace that names none itself, for engines that lay tables out by it.
     ///
-    /// A folder of this machine is a `file://` URL where that needs no escapes: Trino's own file system knows a path by its scheme alone. Where
-    /// it would, readers disagree on them, and the bare path is understood by more.
+    /// Like our own tables: a `file://` URL where that needs no escapes, else the bare path.
     #[must_use]
     pub fn namespace_location(&self, namespace: &str) -> String {
-        let folder = format!("{}/{namespace}", self.root());
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
-        let scheme = if folder.starts_with('/') && folder.bytes().all(plain) { "file://" } else { "" };
-        format!("{scheme}{folder}")
+        told(format!("{}/{namespace}", self.root()))
     }
 
     /// The folder of a new table in that of its namespace: one of its own where files of an older table lie in the usual one.

@@ -1,8 +1,8 @@
 //! Where things are: the warehouse folder, the folder of a table and the names of the files in it.
 //!
-//! A location is an absolute path without scheme. PyIceberg, DuckDB and the Iceberg library all read it as it stands, also when a folder's
-//! name holds `#`, `?`, `%` or a space, which a `file://` URL would have to escape and readers disagree on. Locations that other writers
-//! wrote as `file:///path` or `file:/path` are understood.
+//! A new table in a folder lies at a `file://` URL: every engine knows it, Trino by its scheme alone. Where the folder's name holds `#`, `?`, `%` or a
+//! space, which a URL would have to escape and readers disagree on, it lies at the bare path, which all but Trino read. Both are understood
+//! everywhere, and `file:/path` too: a table stays at what it was born with, and everything else of ours, such as intents, is a bare path.
 
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ impl Warehouse {
     /// The folder of a new table of that name.
     #[must_use]
     pub fn table(&self, table: &TableName) -> String {
-        format!("{}/{}/{}", self.root, table.namespace, table.name)
+        told(format!("{}/{}/{}", self.root, table.namespace, table.name))
     }
 
     /// The folder of intent records, outside every table's folder.
@@ -115,6 +115,12 @@ impl Warehouse {
 /// Whether a location is an object of a bucket.
 pub(crate) fn is_remote(location: &str) -> bool {
     ["s3://", "s3a://", "s3n://"].iter().any(|scheme| location.starts_with(scheme))
+}
+
+/// A folder as engines are told of it: a URL where that needs no escapes.
+pub(crate) fn told(folder: String) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    if folder.starts_with('/') && folder.bytes().all(plain) { format!("file://{folder}") } else { folder }
 }
 
 /// The path of a location, whichever of the three forms it has.
@@ -200,6 +206,21 @@ mod tests {
             assert_eq!(warehouse.may_hold(&format!("file://{}{tail}", warehouse.root())), may, "{tail}");
         }
         assert!(!warehouse.may_hold("/elsewhere/a/b") && !warehouse.may_hold("s3://b/a/b"));
+    }
+
+    #[test]
+    fn a_table_lies_at_a_url_that_needs_no_escapes_or_at_its_path() {
+        let table = TableName { namespace: "raw".to_owned(), name: "t".to_owned() };
+        for (root, location) in [
+            ("/data/w-1.0_x~", "file:///data/w-1.0_x~/raw/t"),
+            ("/data/w 1", "/data/w 1/raw/t"),
+            ("/data/w#1", "/data/w#1/raw/t"),
+            ("/data/w%20", "/data/w%20/raw/t"),
+            ("/data/wé", "/data/wé/raw/t"),
+            ("s3://b/w", "s3://b/w/raw/t"),
+        ] {
+            assert_eq!(Warehouse { root: root.to_owned() }.table(&table), location);
+        }
     }
 
     #[test]

@@ -212,7 +212,7 @@ fn trino_and_spark_have_the_same_catalogs() {
     assert_eq!(parsed(&read("docker/spark/spark.conf")), containers().spark());
     let command = texts(&file["services"]["spark"]["command"]);
     let packages = command.iter().skip_while(|word| **word != "--packages").nth(1);
-    assert_eq!(packages, Some(&versions().unwrap().spark.packages.join(",").as_str()));
+    assert_eq!(packages, Some(&versions().unwrap().spark.packages().join(",").as_str()));
 }
 
 #[test]

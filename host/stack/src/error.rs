@@ -9,7 +9,7 @@ use crate::Service;
 pub enum Error {
     /// A program that is needed is not on this machine.
     #[error("{service} needs {what}, which is not on this machine")]
-    Missing { service: Service, what: String, install: String },
+    Missing { service: &'static str, what: String, install: String },
     /// `go` or `mvn` failed.
     #[error("{what} cannot be fetched")]
     Fetch { what: String, said: String, log: PathBuf },

@@ -18,8 +18,8 @@ pub struct Program {
 }
 
 pub fn install(installer: &Installer<'_>, versions: &Versions) -> Result<Program, Error> {
-    let java = java::at_least(Service::Nessie, versions.nessie.java)?;
-    let artifacts = install::fetch(installer, Service::Nessie, &versions.nessie, &versions.maven_plugin)?;
+    let java = java::of(Service::Nessie.name(), &versions.nessie)?;
+    let artifacts = install::fetch(installer, Service::Nessie.name(), &versions.nessie, &versions.maven_plugin)?;
     let jar =
         artifacts.into_values().next().ok_or_else(|| Error::Versions { message: "nessie has no jar".to_owned() })?;
     Ok(Program { java, jar, heap: versions.nessie.heap.clone() })

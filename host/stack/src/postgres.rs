@@ -34,7 +34,7 @@ pub fn programs() -> Option<PathBuf> {
 /// The same, or how to get it.
 pub fn install() -> Result<PathBuf, Error> {
     programs().ok_or_else(|| Error::Missing {
-        service: Service::Postgres,
+        service: Service::Postgres.name(),
         what: "`initdb` and `postgres`".to_owned(),
         install: format!("apt-get install postgresql, or name the folder of its programs with {VARIABLE}"),
     })
@@ -69,7 +69,7 @@ fn system_user() -> Result<Option<(u32, u32)>, Error> {
         _ => None,
     });
     found.map(Some).ok_or_else(|| Error::Missing {
-        service: Service::Postgres,
+        service: Service::Postgres.name(),
         what: format!("the user `{SYSTEM_USER}`, as which root runs it"),
         install: format!("useradd --system {SYSTEM_USER}, or run this command as another user than root"),
     })

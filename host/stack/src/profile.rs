@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Error;
 use crate::home::{Home, write_private};
 use crate::settings::Settings;
-use crate::versions::Spark;
+use crate::versions::JavaProgram;
 
 /// The profile's name.
 pub const PROFILE: &str = "stack";
@@ -20,12 +20,12 @@ pub fn write(
     home: &Home,
     settings: &Settings,
     ports: &BTreeMap<String, u16>,
-    spark: &Spark,
+    spark: &JavaProgram,
     with_trino: bool,
 ) -> Result<(), Error> {
     let trino = with_trino.then(|| trino_uri(ports));
     let mut conf = settings.spark();
-    conf.insert("spark.jars.packages".to_owned(), spark.packages.join(","));
+    conf.insert("spark.jars.packages".to_owned(), spark.packages().join(","));
     let conf: String = conf.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
     write_private(&home.config_folder().join("spark.conf"), conf.as_bytes())?;
     write_private(&home.secret_file(), format!("{}\n", settings.s3_secret_access_key).as_bytes())?;

@@ -24,8 +24,8 @@ pub struct Program {
 
 /// Fetches the libraries and compiles the `main`, where that was not done before.
 pub fn install(installer: &Installer<'_>, versions: &Versions) -> Result<Program, Error> {
-    let java = java::at_least(Service::Rest, versions.rest.java)?;
-    let artifacts = install::fetch(installer, Service::Rest, &versions.rest, &versions.maven_plugin)?;
+    let java = java::of(Service::Rest.name(), &versions.rest)?;
+    let artifacts = install::fetch(installer, Service::Rest.name(), &versions.rest, &versions.maven_plugin)?;
     let libraries: Vec<String> = artifacts.values().map(|path| path.display().to_string()).collect();
     let libraries = libraries.join(":");
     let classes = compile(installer, &java, &versions.rest, &libraries)?;

@@ -21,10 +21,10 @@ pub struct Program {
 
 /// Fetches the archives and unpacks them, where that was not done before.
 pub fn install(installer: &Installer<'_>, versions: &Versions) -> Result<Program, Error> {
-    let java = java::at_least(Service::Trino, versions.trino.java)?;
+    let java = java::of(Service::Trino.name(), &versions.trino)?;
     let folder = installer.cache.join(format!("trino-{}", versions.trino.version));
     if !folder.join("plugin").is_dir() {
-        let artifacts = install::fetch(installer, Service::Trino, &versions.trino, &versions.maven_plugin)?;
+        let artifacts = install::fetch(installer, Service::Trino.name(), &versions.trino, &versions.maven_plugin)?;
         unpack(installer, &java, &folder, artifacts.into_values().collect())?;
     }
     Ok(Program { java, folder, heap: versions.trino.heap.clone() })

@@ -19,7 +19,8 @@ pub struct Versions {
     pub rest: JavaProgram,
     pub nessie: JavaProgram,
     pub trino: JavaProgram,
-    pub spark: Spark,
+    /// Reads and writes the catalog from outside; its version is that of `pyspark`.
+    pub spark: JavaProgram,
     /// Images that the compose file alone starts.
     pub images: BTreeMap<String, String>,
 }
@@ -45,17 +46,6 @@ pub struct Package {
     pub version: String,
 }
 
-/// Spark, which reads and writes the catalog from outside.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spark {
-    pub image: String,
-    /// Of `pyspark`.
-    pub version: String,
-    /// `group:artifact:version` of what makes it speak Iceberg.
-    pub packages: Vec<String>,
-}
-
 /// A program of files that Maven fetches.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,10 +54,22 @@ pub struct JavaProgram {
     pub version: String,
     /// The least Java that runs it.
     pub java: u32,
+    /// The least Java that does not, where there is one.
+    #[serde(default)]
+    pub java_below: Option<u32>,
     /// The most memory for its objects, as `-Xmx` takes it.
     pub heap: String,
     /// `group:artifact:version:extension[:classifier]` → SHA-256.
     pub artifacts: BTreeMap<String, String>,
+}
+
+impl JavaProgram {
+    /// Its files as `group:artifact:version`, which resolvers take.
+    #[must_use]
+    pub fn packages(&self) -> Vec<String> {
+        let package = |coordinate: &String| coordinate.split(':').take(3).collect::<Vec<_>>().join(":");
+        self.artifacts.keys().map(package).collect()
+    }
 }
 
 /// What this binary was built with.
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn everything_is_pinned() {
         let versions = versions().unwrap();
-        for program in [&versions.rest, &versions.nessie, &versions.trino] {
+        for program in [&versions.rest, &versions.nessie, &versions.trino, &versions.spark] {
             assert!(!program.artifacts.is_empty());
             for (coordinate, sha256) in &program.artifacts {
                 assert!((4..=5).contains(&coordinate.split(':').count()), "{coordinate}");

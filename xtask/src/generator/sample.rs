@@ -6,12 +6,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array as _, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, Float64Array, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::dataset::Dataset;
 use crate::month::{DAY, HOUR};
 
-/// One trip, with the columns and types of the yellow files of 2024.
+/// One trip, with what the files of 2024 say of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trip {
     pub vendor: i32,
@@ -24,7 +25,9 @@ pub struct Trip {
     pub stored: Option<bool>,
     pub pickup_zone: i32,
     pub dropoff_zone: i32,
-    pub payment: i64,
+    pub payment: Option<i64>,
+    /// Of green trips alone: hailed on the street, or dispatched.
+    pub kind: Option<i64>,
     /// fare, extra, mta_tax, tip, tolls, improvement_surcharge, total.
     pub money: [f64; 7],
     pub congestion: Option<f64>,
@@ -45,40 +48,46 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Reads every `yellow_*.parquet` of a folder, in order of name.
-    pub fn read(folder: &Path) -> Result<Self> {
+    /// Reads every file of a data set in a folder, in order of name.
+    pub fn read(folder: &Path, dataset: Dataset) -> Result<Self> {
         let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        let prefix = format!("{dataset}_");
         files.retain(|file| {
-            file.file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|n| n.starts_with("yellow_") && n.ends_with(".parquet"))
+            let name = file.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".parquet"))
         });
         files.sort();
         let mut sample = Self { metered: Vec::new(), unmetered: Vec::new(), hours: [1; 168] };
         for file in &files {
             let open = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
             for batch in ParquetRecordBatchReaderBuilder::try_new(open)?.build()? {
-                sample.add(&batch?).with_context(|| format!("{} is not a yellow month of 2024", file.display()))?;
+                let wrong = || format!("{} is not a {dataset} month of 2024", file.display());
+                sample.add(&batch?, dataset).with_context(wrong)?;
             }
         }
-        ensure!(!sample.metered.is_empty() && !sample.unmetered.is_empty(), "no yellow sample in {}", folder.display());
+        ensure!(
+            !sample.metered.is_empty() && !sample.unmetered.is_empty(),
+            "no {dataset} sample in {}",
+            folder.display()
+        );
         Ok(sample)
     }
 
-    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn add(&mut self, batch: &RecordBatch, dataset: Dataset) -> Result<()> {
         let column = |name: &str| batch.column_by_name(name).with_context(|| format!("no column {name}"));
         let wrong = |name: &str| format!("{name} has another type");
         let int = |name: &str| column(name)?.as_primitive_opt::<Int32Type>().with_context(|| wrong(name));
-        let long = |name: &str| column(name)?.as_primitive_opt::<Int64Type>().with_context(|| wrong(name));
         let double = |name: &str| column(name)?.as_primitive_opt::<Float64Type>().with_context(|| wrong(name));
         let time =
             |name: &str| column(name)?.as_primitive_opt::<TimestampMicrosecondType>().with_context(|| wrong(name));
-        let (pickup, dropoff) = (time("tpep_pickup_datetime")?, time("tpep_dropoff_datetime")?);
+        let [pickup, dropoff] = dataset.times();
+        let (pickup, dropoff) = (time(pickup)?, time(dropoff)?);
         let (vendor, from, to) = (int("VendorID")?, int("PULocationID")?, int("DOLocationID")?);
-        let (passengers, rate_code, payment) = (long("passenger_count")?, long("RatecodeID")?, long("payment_type")?);
-        let stored =
-            column("store_and_fwd_flag")?.as_string_opt::<i64>().with_context(|| wrong("store_and_fwd_flag"))?;
+        let whole = |name: &str| whole_numbers(column(name)?).with_context(|| wrong(name));
+        let (passengers, rate_code, payment) =
+            (whole("passenger_count")?, whole("RatecodeID")?, whole("payment_type")?);
+        let stored = flags(column("store_and_fwd_flag")?).with_context(|| wrong("store_and_fwd_flag"))?;
         let distance = double("trip_distance")?;
         let money = [
             double("fare_amount")?,
@@ -89,30 +98,51 @@ impl Sample {
             double("improvement_surcharge")?,
             double("total_amount")?,
         ];
-        let (congestion, airport) = (double("congestion_surcharge")?, double("Airport_fee")?);
+        let congestion = double("congestion_surcharge")?;
+        let (airport, kind) = match dataset {
+            Dataset::Yellow => (Some(double("Airport_fee")?), None),
+            Dataset::Green => (None, Some(whole("trip_type")?)),
+        };
         for row in 0..batch.num_rows() {
-            let optional = |array: &arrow_array::Float64Array| array.is_valid(row).then(|| array.value(row));
-            let optional_long = |array: &arrow_array::Int64Array| array.is_valid(row).then(|| array.value(row));
+            let optional = |array: &Float64Array| array.is_valid(row).then(|| array.value(row));
             let trip = Trip {
                 vendor: vendor.value(row),
                 pickup: pickup.value(row),
                 dropoff: dropoff.value(row),
-                passengers: optional_long(passengers),
+                passengers: passengers[row],
                 distance: distance.value(row),
-                rate_code: optional_long(rate_code),
-                stored: stored.is_valid(row).then(|| stored.value(row) == "Y"),
+                rate_code: rate_code[row],
+                stored: stored[row],
                 pickup_zone: from.value(row),
                 dropoff_zone: to.value(row),
-                payment: payment.value(row),
+                payment: payment[row],
+                kind: kind.as_ref().and_then(|kind| kind[row]),
                 money: money.map(|array| array.value(row)),
                 congestion: optional(congestion),
-                airport: optional(airport),
+                airport: airport.and_then(optional),
             };
             self.hours[hour_of_week(trip.pickup)] += 1;
             if trip.passengers.is_some() { self.metered.push(trip) } else { self.unmetered.push(trip) }
         }
         Ok(())
     }
+}
+
+/// Whole numbers, which green files hold as doubles.
+fn whole_numbers(array: &ArrayRef) -> Option<Vec<Option<i64>>> {
+    if let Some(array) = array.as_primitive_opt::<Int64Type>() {
+        return Some(array.iter().collect());
+    }
+    Some(array.as_primitive_opt::<Float64Type>()?.iter().map(|value| value.map(|value| value as i64)).collect())
+}
+
+/// `Y` or not.
+fn flags(array: &ArrayRef) -> Option<Vec<Option<bool>>> {
+    let is_yes = |value: Option<&str>| value.map(|value| value == "Y");
+    if let Some(array) = array.as_string_opt::<i64>() {
+        return Some(array.iter().map(is_yes).collect());
+    }
+    Some(array.as_string_opt::<i32>()?.iter().map(is_yes).collect())
 }
 
 /// 0 to 167.

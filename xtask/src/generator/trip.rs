@@ -4,8 +4,6 @@ use crate::month::{DAY, HOUR, Month, SECOND};
 use crate::random::Random;
 use crate::sample::{FARE, Sample, TIP, TOTAL, Trip, hour_of_week};
 
-/// Rows without a meter's record stand together at the end: 4.7 % of the genuine 2024-01.
-const UNMETERED_PER_MILLE: usize = 47;
 /// Pickups outside the file's month, per million rows. Some lie years away.
 const STRAYS_PER_MILLION: usize = 22;
 const STRAY_YEARS: [i64; 4] = [-22, -15, -1, 74];
@@ -31,8 +29,9 @@ pub struct Trips<'a> {
 }
 
 impl<'a> Trips<'a> {
-    pub fn new(sample: &'a Sample, month: Month, rows: usize, seed: u64) -> Self {
-        let unmetered = rows * UNMETERED_PER_MILLE / 1000;
+    /// `unmetered_per_mille`: rows without a meter's record, which come last.
+    pub fn new(sample: &'a Sample, month: Month, rows: usize, unmetered_per_mille: usize, seed: u64) -> Self {
+        let unmetered = rows * unmetered_per_mille / 1000;
         let hours = spread(sample, month, rows - unmetered);
         Self {
             sample,
@@ -171,38 +170,48 @@ fn cents(amount: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Dataset;
 
-    fn sample() -> Sample {
+    fn sample(dataset: Dataset) -> Sample {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/nyc_taxi/data");
-        Sample::read(&folder).expect("the genuine sample")
+        Sample::read(&folder, dataset).expect("the genuine sample")
     }
 
     #[test]
     fn a_month_has_the_shape_and_the_dirt_of_a_genuine_one() {
-        let sample = sample();
-        let month = Month::parse("2024-01").expect("a month");
-        let rows = 300_000;
-        let trips: Vec<Trip> = Trips::new(&sample, month, rows, 1).collect();
-        assert_eq!(trips.len(), rows);
-        assert_eq!(
-            trips,
-            Trips::new(&sample, month, rows, 1).collect::<Vec<_>>(),
-            "the same seed gives the same month"
-        );
-        assert_ne!(trips, Trips::new(&sample, month, rows, 2).collect::<Vec<_>>(), "another seed another");
+        for (dataset, rows, payment) in [(Dataset::Yellow, 300_000, Some(0)), (Dataset::Green, 100_000, None)] {
+            let (sample, per_mille) = (sample(dataset), dataset.unmetered_per_mille());
+            let month = Month::parse("2024-01").expect("a month");
+            let made = |seed| Trips::new(&sample, month, rows, per_mille, seed).collect::<Vec<Trip>>();
+            let trips = made(1);
+            assert_eq!(trips.len(), rows);
+            assert_eq!(trips, made(1), "the same seed gives the same month");
+            assert_ne!(trips, made(2), "another seed another");
 
-        let first_null = trips.iter().position(|trip| trip.passengers.is_none()).expect("a null block");
-        assert_eq!(first_null, rows - rows * UNMETERED_PER_MILLE / 1000);
-        assert!(trips[first_null..].iter().all(|trip| trip.passengers.is_none() && trip.payment == 0));
+            let first_null = trips.iter().position(|trip| trip.passengers.is_none()).expect("a null block");
+            assert_eq!(first_null, rows - rows * per_mille / 1000);
+            assert!(trips[first_null..].iter().all(|trip| trip.passengers.is_none() && trip.payment == payment));
 
-        let share = |wrong: fn(&Trip) -> bool| trips.iter().filter(|trip| wrong(trip)).count() as f64 / rows as f64;
-        assert!((0.010..0.025).contains(&share(|t| t.distance <= 0.0)), "{}", share(|t| t.distance <= 0.0));
-        assert!((0.008..0.025).contains(&share(|t| t.money[FARE] < 0.0)), "{}", share(|t| t.money[FARE] < 0.0));
-        assert!((0.0002..0.002).contains(&share(|t| t.dropoff <= t.pickup)), "{}", share(|t| t.dropoff <= t.pickup));
-        let outside = trips.iter().filter(|t| t.pickup < month.start() || t.pickup >= month.end()).count();
-        assert!((1..30).contains(&outside), "{outside}");
+            let share = |wrong: fn(&Trip) -> bool| trips.iter().filter(|trip| wrong(trip)).count() as f64 / rows as f64;
+            let (no_way, refunds) = (share(|t| t.distance <= 0.0), share(|t| t.money[FARE] < 0.0));
+            let no_time = share(|t| t.dropoff <= t.pickup);
+            match dataset {
+                Dataset::Yellow => {
+                    assert!((0.010..0.025).contains(&no_way), "{no_way}");
+                    assert!((0.008..0.025).contains(&refunds), "{refunds}");
+                    assert!((0.0002..0.002).contains(&no_time), "{no_time}");
+                }
+                Dataset::Green => {
+                    assert!((0.03..0.07).contains(&no_way), "{no_way}");
+                    assert!((0.001..0.01).contains(&refunds), "{refunds}");
+                    assert!((0.0..0.002).contains(&no_time), "{no_time}");
+                }
+            }
+            let outside = trips.iter().filter(|t| t.pickup < month.start() || t.pickup >= month.end()).count();
+            assert!((1..30).contains(&outside), "{outside}");
 
-        let late = trips[..first_null].windows(2).filter(|pair| pair[1].pickup + HOUR < pair[0].pickup).count();
-        assert!(late < 30, "nearly ordered by pickup: {late}");
+            let late = trips[..first_null].windows(2).filter(|pair| pair[1].pickup + HOUR < pair[0].pickup).count();
+            assert!(late < 30, "nearly ordered by pickup: {late}");
+        }
     }
 }

@@ -153,7 +153,7 @@ fn as_text(endpoint: &Endpoint, place: &Where, token: &Token, delegates: bool) -
     };
     // How keys of a bucket come to each engine.
     let (keys, duckdb, spark, trino) = match (place.is_remote(), delegates) {
-        (false, _) => ("", "'none'", "", "fs.hadoop.enabled=true"),
+        (false, _) => ("", "'none'", "", "fs.native-local.enabled=true\n  local.location=/"),
         (true, false) => (
             "Engines bring keys of the bucket; --delegate-keys hands them the profile's.\n",
             "'none'",

@@ -5,6 +5,7 @@ use lakehost_pipeline::ports::{Owner, TableName, WriteMode};
 
 use super::support::*;
 use crate::history::{AsOf, snapshot_as_of};
+use crate::location::local_path;
 
 #[test]
 fn history_and_points_in_time() {
@@ -78,7 +79,7 @@ fn list_show_adopt_drop() {
 
     // A table whose metadata is gone does not hide the others.
     let broken = lake.state(&other.target.table).unwrap();
-    std::fs::remove_file(&broken.metadata_location).unwrap();
+    std::fs::remove_file(local_path(&broken.metadata_location)).unwrap();
     let lake = world.lake();
     let lines = lake.list(None).unwrap();
     assert!(lines[0].problem.is_some() && lines[1].problem.is_none());

@@ -13,6 +13,7 @@ use super::support::*;
 use crate::fail_point::COMPACT_WRITTEN;
 use crate::history::AsOf;
 use crate::inspect::live_files;
+use crate::maintain::normal;
 use crate::{CompactOptions, Compacted, IcebergLake, Resolution, SortKey, Thresholds};
 
 /// One file a row.
@@ -124,7 +125,7 @@ fn data_paths(world: &World, lake: &IcebergLake) -> Vec<String> {
     let state = lake.state(&table()).unwrap();
     let manifests = crate::commit::Manifests::new(lake.core.io.clone());
     let live = world.runtime.block_on(live_files(&manifests, &state, state.main())).unwrap();
-    live.iter().map(|live| live.file.file_path().to_owned()).collect()
+    live.iter().map(|live| normal(live.file.file_path())).collect()
 }
 
 #[test]

@@ -115,12 +115,13 @@ fn a_catalog_that_cannot_be_read_after_the_request_keeps_every_file() {
     let load = job.begin(&lake).unwrap();
     // The table's row is there, but the metadata it points to cannot be read by the look before the request.
     let state = lake.state(&table()).unwrap();
-    let hidden = format!("{}.hidden", state.metadata_location);
-    std::fs::rename(&state.metadata_location, &hidden).unwrap();
+    let metadata = crate::location::local_path(&state.metadata_location);
+    let hidden = metadata.with_extension("hidden");
+    std::fs::rename(&metadata, &hidden).unwrap();
     let other = world.lake();
     assert_eq!(Lake::table(&other, &table()).unwrap_err().code().0, "LH0502");
     // This lake has read it before, so its commit goes on.
     assert!(matches!(job.finish(load).unwrap(), Committed::Landed { .. }));
-    std::fs::rename(&hidden, &state.metadata_location).unwrap();
+    std::fs::rename(&hidden, &metadata).unwrap();
     assert_eq!(rows(&world, &other).len(), 2);
 }

@@ -5,6 +5,7 @@ use lakehost_pipeline::ports::{Committed, Lake, LoadState};
 
 use super::support::*;
 use crate::history::AsOf;
+use crate::location::local_path;
 use crate::{CompactOptions, ExpireOptions, IcebergLake, RefKind};
 
 const NOW: ExpireOptions = ExpireOptions { older_than_ms: 0, keep: 1, dry_run: false };
@@ -154,7 +155,7 @@ fn statistics_go_with_their_snapshot() {
     let state = world.lake().state(&table()).unwrap();
     let folder = world.folder.path().join("warehouse/raw/trips/metadata");
     let mut metadata: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&state.metadata_location).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(local_path(&state.metadata_location)).unwrap()).unwrap();
     let file = |snapshot_id: i64, kind: &str| {
         let path = folder.join(format!("{snapshot_id}.{kind}"));
         std::fs::write(&path, "figures").unwrap();
@@ -165,7 +166,7 @@ fn statistics_go_with_their_snapshot() {
     };
     metadata["statistics"] = json!([file(all[0], "puffin"), file(all[2], "puffin")]);
     metadata["partition-statistics"] = json!([file(all[1], "parquet-stats"), file(all[2], "parquet-stats")]);
-    std::fs::write(&state.metadata_location, metadata.to_string()).unwrap();
+    std::fs::write(local_path(&state.metadata_location), metadata.to_string()).unwrap();
     let without = {
         let twin = World::new();
         for rows in 1..=3 {

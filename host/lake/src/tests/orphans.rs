@@ -12,6 +12,8 @@ use lakehost_columnar::FileSink;
 use super::support::*;
 use crate::core::Core;
 use crate::fail_point;
+use crate::location::local_path;
+use crate::maintain::normal;
 use crate::{IcebergLake, OrphanKind, OrphanOptions, PendingUpload, Process, Store, StoredFile};
 
 pub const DAY: Duration = Duration::from_secs(86_400);
@@ -27,7 +29,7 @@ pub fn age(world: &World, age: Duration) {
 pub fn found(world: &World, lake: &IcebergLake, options: &OrphanOptions) -> BTreeSet<String> {
     let root = format!("{}/", world.folder.path().canonicalize().unwrap().join("warehouse").display());
     let orphans = lake.orphans(Some(&table()), options).unwrap();
-    orphans.iter().map(|orphan| orphan.location.strip_prefix(&root).unwrap().to_owned()).collect()
+    orphans.iter().map(|orphan| normal(&orphan.location).strip_prefix(&root).unwrap().to_owned()).collect()
 }
 
 fn of_tables(files: BTreeSet<String>) -> BTreeSet<String> {
@@ -110,7 +112,7 @@ fn a_table_in_the_folder_of_another_keeps_its_files() {
     age(&world, 4 * DAY);
     assert!(lake.orphans(None, &OrphanOptions::default()).unwrap().is_empty());
     // One that cannot be read may refer to anything in its folder, and nothing in others.
-    std::fs::remove_file(&broken.metadata_location).unwrap();
+    std::fs::remove_file(local_path(&broken.metadata_location)).unwrap();
     let lake = world.lake();
     assert!(lake.orphans(Some(&table()), &OrphanOptions::default()).unwrap().is_empty());
     assert!(lake.orphans(Some(&other.target.table), &OrphanOptions::default()).is_err());

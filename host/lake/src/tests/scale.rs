@@ -6,6 +6,7 @@ use lakehost_pipeline::ports::WriteMode;
 
 use super::support::*;
 use crate::commit::Manifests;
+use crate::location::local_path;
 
 fn label(number: usize) -> String {
     format!("{:04}-{:02}", 1950 + number / 12, 1 + number % 12)
@@ -74,7 +75,7 @@ fn a_thousand_snapshots() {
     eprintln!("replace old, middle, new: {replace:.1?} ms");
     eprintln!("append: {:.1} ms", time(ten("2040-01", 0).mode(WriteMode::Append)));
     let state = lake.state(&table()).unwrap();
-    eprintln!("metadata {} bytes", std::fs::metadata(&state.metadata_location).unwrap().len());
+    eprintln!("metadata {} bytes", std::fs::metadata(local_path(&state.metadata_location)).unwrap().len());
     let other = world.lake();
     let start = Instant::now();
     other.state(&table()).unwrap();

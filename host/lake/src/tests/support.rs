@@ -25,6 +25,7 @@ pub use worlds::*;
 
 use crate::commit::Manifests;
 use crate::fail_point::FailPoints;
+use crate::maintain::normal;
 use crate::{
     CatalogOptions, IcebergLake, LakeOptions, PostgresOptions, Process, RestOptions, S3Options, S3Store, Store,
     TableState,
@@ -234,7 +235,7 @@ impl World {
                 }
             }
         }
-        known.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect()
+        known.iter().map(|path| normal(path).strip_prefix(&root).unwrap().to_owned()).collect()
     }
 }
 

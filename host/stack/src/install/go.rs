@@ -20,7 +20,7 @@ pub fn build(installer: &Installer<'_>, service: Service, wanted: &GoProgram) ->
         return Ok(built);
     }
     let missing = || Error::Missing {
-        service,
+        service: service.name(),
         what: "`go`, which builds it".to_owned(),
         install: "apt-get install golang-go, or name a program with LAKEHOST_MINIO".to_owned(),
     };

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Service};
+use crate::Error;
+use crate::versions::JavaProgram;
 
 /// Where Linux distributions put Java.
 const SYSTEM: &str = "/usr/lib/jvm";
@@ -24,16 +25,22 @@ impl Java {
     }
 }
 
-/// The oldest kit that runs what needs `least`.
-pub fn at_least(service: Service, least: u32) -> Result<Java, Error> {
+/// The oldest kit that runs a program of that name.
+pub fn of(name: &'static str, program: &JavaProgram) -> Result<Java, Error> {
+    let (least, below) = (program.java, program.java_below.unwrap_or(u32::MAX));
     let named = VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).filter_map(|folder| home_of(&folder.join("java")));
     let system = std::fs::read_dir(SYSTEM).into_iter().flatten().flatten().map(|entry| entry.path());
-    let kits = named.chain(in_path).chain(system).filter_map(|home| kit(&home)).filter(|kit| kit.major >= least);
-    kits.min().ok_or_else(|| Error::Missing {
-        service,
-        what: format!("a Java development kit of version {least} or newer"),
+    let kits = named.chain(in_path).chain(system).filter_map(|home| kit(&home));
+    let found = kits.filter(|kit| (least..below).contains(&kit.major)).min();
+    let wanted = match program.java_below {
+        Some(below) => format!("{least} to {}", below.saturating_sub(1)),
+        None => format!("{least} or newer"),
+    };
+    found.ok_or_else(|| Error::Missing {
+        service: name,
+        what: format!("a Java development kit of version {wanted}"),
         install: match least {
             ..=17 => "apt-get install openjdk-17-jdk-headless, or name one with LAKEHOST_JAVA_HOME".to_owned(),
             _ => "install one (Debian: openjdk-25-jdk-headless or temurin-25-jdk), or name one with LAKEHOST_JAVA_HOME"
@@ -59,6 +66,7 @@ fn kit(home: &Path) -> Option<Java> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::versions::versions;
 
     #[test]
     fn a_kit_tells_its_version() {
@@ -70,7 +78,18 @@ mod tests {
         std::fs::create_dir(home.join("bin")).unwrap();
         std::fs::write(home.join("bin/javac"), "").unwrap();
         assert_eq!(kit(&home), Some(Java { major: 25, home }));
-        let error = at_least(Service::Trino, 9_999).unwrap_err();
+        let mut program = versions().unwrap().spark;
+        program.java = 9_999;
+        program.java_below = None;
+        let error = of("spark", &program).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "spark needs a Java development kit of version 9999 or newer, which is not on this machine"
+        );
         assert!(matches!(error, Error::Missing { install, .. } if install.contains("LAKEHOST_JAVA_HOME")));
+        // Newer is not enough where a program was left behind.
+        (program.java, program.java_below) = (1, Some(2));
+        let error = of("spark", &program).unwrap_err().to_string();
+        assert!(error.contains("of version 1 to 1,"), "{error}");
     }
 }

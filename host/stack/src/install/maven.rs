@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Installer, client};
 use crate::home::{Lock, private_folder, write_private};
 use crate::versions::JavaProgram;
-use crate::{Error, Service, digest};
+use crate::{Error, digest};
 
 /// A file in Maven's local repository, as it was when its hash was compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +36,12 @@ impl Verified {
 /// The pinned files of a program by their coordinates; fetched and compared when that was not done before.
 pub fn fetch(
     installer: &Installer<'_>,
-    service: Service,
+    name: &'static str,
     program: &JavaProgram,
     plugin: &str,
 ) -> Result<BTreeMap<String, PathBuf>, Error> {
     private_folder(installer.cache)?;
-    let record = record(installer.cache, service, program);
+    let record = record(installer.cache, name, program);
     if let Some(known) = known(&record, program) {
         return Ok(known);
     }
@@ -50,9 +50,9 @@ pub fn fetch(
     if let Some(known) = known(&record, program) {
         return Ok(known);
     }
-    installer.watch.say(&format!("fetching {service} {}", program.version));
-    let found = resolve(installer, service, program, plugin)?;
-    let verified = compared(program, &found, &installer.log(service.name()))?;
+    installer.watch.say(&format!("fetching {name} {}", program.version));
+    let found = resolve(installer, name, program, plugin)?;
+    let verified = compared(program, &found, &installer.log(name))?;
     let text = serde_json::to_vec_pretty(&verified)
         .map_err(|error| Error::State { path: record.clone(), message: error.to_string() })?;
     write_private(&record, &text)?;
@@ -80,13 +80,13 @@ fn compared(program: &JavaProgram, found: &[PathBuf], log: &Path) -> Result<BTre
 }
 
 /// Where it is written what was fetched and compared.
-fn record(cache: &Path, service: Service, program: &JavaProgram) -> PathBuf {
-    cache.join(format!("{service}-{}.json", program.version))
+fn record(cache: &Path, name: &str, program: &JavaProgram) -> PathBuf {
+    cache.join(format!("{name}-{}.json", program.version))
 }
 
 /// Whether nothing of a program would have to be fetched.
-pub fn is_fetched(cache: &Path, service: Service, program: &JavaProgram) -> bool {
-    known(&record(cache, service, program), program).is_some()
+pub fn is_fetched(cache: &Path, name: &str, program: &JavaProgram) -> bool {
+    known(&record(cache, name, program), program).is_some()
 }
 
 /// What was fetched and compared before, when all of it is still there.
@@ -102,26 +102,24 @@ fn known(record: &Path, program: &JavaProgram) -> Option<BTreeMap<String, PathBu
 /// The files' paths in the local repository.
 fn resolve(
     installer: &Installer<'_>,
-    service: Service,
+    name: &'static str,
     program: &JavaProgram,
     plugin: &str,
 ) -> Result<Vec<PathBuf>, Error> {
-    let pom = installer.cache.join(format!("{service}.pom.xml"));
-    let paths = installer.cache.join(format!("{service}.paths"));
+    let pom = installer.cache.join(format!("{name}.pom.xml"));
+    let paths = installer.cache.join(format!("{name}.paths"));
     let _ = std::fs::remove_file(&paths);
-    write_private(&pom, project(service, program.artifacts.keys()).as_bytes())?;
+    write_private(&pom, project(name, program.artifacts.keys()).as_bytes())?;
     let mut mvn = Command::new("mvn");
     mvn.args(["-B", "-q", "-Dstyle.color=never", "-f"]).arg(&pom).arg(format!("{plugin}:build-classpath"));
     mvn.arg(format!("-Dmdep.outputFile={}", paths.display())).arg("-Dmdep.pathSeparator=:");
     let missing = || Error::Missing {
-        service,
+        service: name,
         what: "`mvn`, which fetches it".to_owned(),
         install: "apt-get install maven".to_owned(),
     };
-    client::run(&mut mvn, &installer.log(service.name()), installer.watch).map_err(|error| match error {
-        Some(Error::Fetch { said, log, .. }) => {
-            Error::Fetch { what: format!("{service} {}", program.version), said, log }
-        }
+    client::run(&mut mvn, &installer.log(name), installer.watch).map_err(|error| match error {
+        Some(Error::Fetch { said, log, .. }) => Error::Fetch { what: format!("{name} {}", program.version), said, log },
         Some(other) => other,
         None => missing(),
     })?;
@@ -130,10 +128,10 @@ fn resolve(
 }
 
 /// A project that depends on exactly these files and on nothing that they name.
-fn project<'a>(service: Service, coordinates: impl Iterator<Item = &'a String>) -> String {
+fn project<'a>(name: &str, coordinates: impl Iterator<Item = &'a String>) -> String {
     let mut text = format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>lakehost</groupId>\
-         <artifactId>{service}</artifactId><version>1</version><packaging>pom</packaging><dependencies>\n"
+         <artifactId>{name}</artifactId><version>1</version><packaging>pom</packaging><dependencies>\n"
     );
     for coordinate in coordinates {
         let mut parts = coordinate.split(':');
@@ -173,7 +171,7 @@ mod tests {
             (file_name(&plain).as_str(), file_name(&classified).as_str()),
             ("trino-iceberg-476.zip", "core-1.0-tests.jar")
         );
-        let text = project(Service::Trino, [&plain, &classified].into_iter());
+        let text = project("trino", [&plain, &classified].into_iter());
         assert!(text.contains("<version>476</version><type>zip</type><exclusions>"), "{text}");
         assert!(text.contains("<type>jar</type><classifier>tests</classifier>"), "{text}");
     }
@@ -189,6 +187,7 @@ mod tests {
             image: String::new(),
             version: "1.0".to_owned(),
             java: 17,
+            java_below: None,
             heap: "1m".to_owned(),
             artifacts: BTreeMap::from([(coordinate.clone(), sha256.clone())]),
         };

@@ -72,7 +72,7 @@ pub fn all_present(cache: &Path) -> bool {
         [(Service::Rest, &versions.rest), (Service::Nessie, &versions.nessie), (Service::Trino, &versions.trino)];
     crate::postgres::programs().is_some()
         && present_minio().is_some()
-        && fetched.iter().all(|(service, program)| maven::is_fetched(cache, *service, program))
+        && fetched.iter().all(|(service, program)| maven::is_fetched(cache, service.name(), program))
 }
 
 /// The MinIO that is named, in the path, or was built before.
@@ -82,6 +82,24 @@ pub fn present_minio() -> Option<PathBuf> {
     let in_path = std::env::split_paths(&path).map(|folder| folder.join("minio"));
     let built = versions().ok().map(|versions| go::program(&cache_folder(), &versions.minio));
     named.into_iter().chain(in_path).chain(built).find(|file| file.is_file())
+}
+
+/// What Spark in a Python of one's own needs to speak Iceberg.
+#[derive(Clone, Debug)]
+pub struct Spark {
+    pub java: java::Java,
+    /// Iceberg's runtime, and its AWS client.
+    pub jars: Vec<PathBuf>,
+    /// The most memory for its objects, as `-Xmx` takes it.
+    pub heap: String,
+}
+
+/// Fetches Spark's files, where that was not done before.
+pub fn spark(installer: &Installer<'_>, versions: &Versions) -> Result<Spark, Error> {
+    const NAME: &str = "spark";
+    let java = java::of(NAME, &versions.spark)?;
+    let jars = fetch(installer, NAME, &versions.spark, &versions.maven_plugin)?.into_values().collect();
+    Ok(Spark { java, jars, heap: versions.spark.heap.clone() })
 }
 
 /// Names another S3 server, Versity's gateway, for tests that would start MinIO.

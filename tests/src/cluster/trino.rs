@@ -1,12 +1,13 @@
-//! A real Trino beside lakehost, on tables in a bucket behind an Iceberg REST catalog. Needs one that runs already: LAKEHOST_TRINO_URI, and with it
-//! LAKEHOST_REST_URI, LAKEHOST_REST_WAREHOUSE, LAKEHOST_S3_ENDPOINT, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+//! A real Trino beside lakehost, on tables in a bucket behind an Iceberg REST catalog.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
+use super::Cluster;
 use crate::support::{Bench, Done, expect};
 
 const MONTHS: [&str; 3] =
@@ -19,34 +20,20 @@ struct Both {
 }
 
 impl Both {
-    fn start() -> Result<Option<Self>> {
-        let Ok(trino) = std::env::var("LAKEHOST_TRINO_URI") else {
-            eprintln!("skipped: LAKEHOST_TRINO_URI is not set; it names a Trino that runs");
-            return Ok(None);
-        };
-        let of = |name: &str| std::env::var(name).with_context(|| format!("{name} goes with LAKEHOST_TRINO_URI"));
-        let (rest, warehouse, s3) =
-            (of("LAKEHOST_REST_URI")?, of("LAKEHOST_REST_WAREHOUSE")?, of("LAKEHOST_S3_ENDPOINT")?);
-        let catalog = std::env::var("LAKEHOST_TRINO_CATALOG").unwrap_or_else(|_| "lake".to_owned());
-        let profile = |name: &str, more: &str, auth: &str| {
-            format!(
-                "[profile.{name}]\nwarehouse = \"{warehouse}\"\ncatalog = \"{rest}\"\n{more}\
-                 [profile.{name}.s3]\nendpoint = \"{s3}\"\nregion = \"us-east-1\"\naccess_key_id = {{ env = \"AWS_ACCESS_KEY_ID\" }}\n\
-                 secret_access_key = {{ env = \"AWS_SECRET_ACCESS_KEY\" }}\n\
-                 [profile.{name}.trino]\nuri = \"{trino}\"\ncatalog = \"{catalog}\"\n{auth}"
-            )
-        };
-        let bench = Bench::serving(&MONTHS)?;
-        let file = [
-            profile("cluster", "", ""),
-            profile("kept", "maintained_by = \"trino\"\n", ""),
-            profile("stranger", "", "user = \"ann\"\npassword = { file = \"secret\" }\n"),
-        ];
-        std::fs::write(bench.dir.path().join("lakehost.toml"), file.concat())?;
+    fn start() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let cluster = Cluster::shared(&MONTHS)?;
+        // The stack's own profile, under three names.
+        let of_the_stack = std::fs::read_to_string(cluster.file())?;
+        let profile = |name: &str| of_the_stack.replace("[profile.stack", &format!("[profile.{name}"));
+        let kept = profile("kept").replace("[profile.kept]\n", "[profile.kept]\nmaintained_by = \"trino\"\n");
+        let stranger = profile("stranger") + "user = \"ann\"\npassword = { file = \"secret\" }\n";
+        assert!(kept.contains("maintained_by"), "{kept}");
+        let bench = cluster.bench;
+        std::fs::write(bench.dir.path().join("lakehost.toml"), profile("cluster") + &kept + &stranger)?;
         std::fs::write(bench.dir.path().join("secret"), "hunter2\n")?;
-        // The server's tables outlive the test.
-        let born = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
-        Ok(Some(Self { bench, table: format!("trino_test.t{born}") }))
+        // The tables of a test outlive it.
+        Ok(Self { bench, table: format!("trino_test.t{}", NEXT.fetch_add(1, Ordering::Relaxed)) })
     }
 
     fn run(&self, args: &[&str], profile: &str) -> Result<Done> {
@@ -77,7 +64,7 @@ impl Both {
 
 #[test]
 fn trino_reads_and_keeps_what_lakehost_wrote() -> Result<()> {
-    let Some(both) = Both::start()? else { return Ok(()) };
+    let both = Both::start()?;
     let doctor = both.json(&["doctor"], "cluster")?;
     let hop = doctor["checks"].as_array().unwrap().iter().find(|check| check["check"] == "trino").unwrap();
     assert_eq!(hop["status"], "ok", "{hop}");
@@ -146,7 +133,7 @@ fn upkeep(both: &Both) -> Result<()> {
 
 #[test]
 fn an_interrupted_query_ends_in_trino_too() -> Result<()> {
-    let Some(both) = Both::start()? else { return Ok(()) };
+    let both = Both::start()?;
     let sql = "select count(*) from unnest(sequence(1, 10000)) a cross join unnest(sequence(1, 10000)) b \
                cross join unnest(sequence(1, 10000)) c";
     let mut command = both.bench.command(&["query", sql, "--engine", "trino", "--profile", "cluster"]);
