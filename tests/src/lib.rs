@@ -5,6 +5,8 @@
 
 mod answers;
 mod audit;
+mod audit_cluster;
+mod audit_dbt;
 mod change;
 mod cluster;
 mod cluster_faults;

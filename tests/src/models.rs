@@ -141,6 +141,29 @@ fn gold_is_what_duckdb_computes_and_follows_the_windows_that_change() -> Result<
         assert!(march.iter().any(|of_march| of_march == day.as_str()), "{day} is no day of the month that changed");
     }
 
+    // DuckDB deleted by position. A compaction takes those rows out of the data files and the delete files out of the table.
+    for table in ["silver.stg_yellow_trips", "gold.fct_daily_trips"] {
+        let count = |sql: &str| -> Result<Option<u64>> {
+            let (namespace, name) = table.split_once('.').context("no namespace")?;
+            let files = format!("{namespace}.\"{name}$files\"");
+            let found = modelled.run(0, &["query", &sql.replace("{files}", &files).replace("{table}", table)])?;
+            Ok(found[0]["n"].as_u64())
+        };
+        let deletes = "select count(*) as n from {files} where content <> 'data'";
+        let (before, rows) = (count(deletes)?, count("select count(*) as n from {table}")?);
+        assert!(before > Some(0), "{table} has no delete files to begin with");
+        let compacted = modelled.run(0, &["table", "compact", table])?;
+        assert_eq!(compacted["delete_files_dropped"].as_u64(), before, "{compacted}");
+        assert_eq!(count(deletes)?, Some(0));
+        let snapshots = modelled.run(0, &["snapshots", table])?;
+        assert_eq!(
+            (snapshots["snapshots"][0]["rows"].as_u64(), count("select count(*) as n from {table}")?),
+            (rows, rows)
+        );
+    }
+    modelled.gold_is_that_of(&MONTHS)?;
+    modelled.bench.read_table(&modelled.python, "silver.stg_yellow_trips")?;
+
     // The table of another pipeline is no source of the project.
     std::fs::copy(
         data().join("green_tripdata_2024-01.parquet"),
@@ -321,7 +344,7 @@ fn a_bucket_behind_a_postgres_catalog_is_modelled_alike() -> Result<()> {
 }
 
 /// The processes whose command line names a folder.
-fn processes_of(folder: &str) -> Vec<String> {
+pub fn processes_of(folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| line.contains(folder)).collect()

@@ -1,6 +1,7 @@
 //! Models above the tables of a warehouse: what dbt is given to reach them, and what people see of it. dbt itself is run by `host/models`.
 
 pub mod after;
+pub mod audit;
 pub mod engine;
 pub mod text;
 

@@ -23,4 +23,4 @@ pub use manifests::{Manifests, is_live};
 pub use protocol::{Ended, Landing, REQUESTS, keeps_files, land};
 pub use rehearse::{Prepared, open, rehearse};
 pub use snapshot::data_files;
-pub use summary::{ACTION, LOADED_KEY, PREFIX, REPLAY, of_action, of_replay, recorded, source_objects, value};
+pub use summary::{ACTION, LOADED_KEY, PREFIX, REPLAY, of_action, of_replay, source_objects, value};

@@ -7,12 +7,12 @@ use iceberg::table::Table;
 use lakehost_pipeline::ports::TableName;
 
 use crate::catalog::TableState;
-use crate::commit::recorded;
+use crate::commit::PREFIX;
 use crate::error::{Error, Result};
 use crate::lake::IcebergLake;
 
 /// One snapshot of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotInfo {
     pub snapshot_id: i64,
     pub parent_id: Option<i64>,
@@ -35,6 +35,25 @@ pub struct SnapshotInfo {
 }
 
 impl SnapshotInfo {
+    /// What the entries of a summary tell; the rest is zero, empty or unknown. Whoever reads summaries counts by this, so that all count alike.
+    pub fn of_summary<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let entries: BTreeMap<&str, &str> = entries.collect();
+        let count = |name: &str| entries.get(name).and_then(|value| value.parse::<u64>().ok());
+        let of_load =
+            |(name, value): (&&str, &&str)| Some((name.strip_prefix(PREFIX)?.to_owned(), (*value).to_owned()));
+        Self {
+            rows: rows(count),
+            rows_added: count("added-records").unwrap_or(0),
+            rows_deleted: count("deleted-records").unwrap_or(0),
+            files: count("total-data-files"),
+            files_added: count("added-data-files").unwrap_or(0),
+            files_deleted: count("deleted-data-files").unwrap_or(0),
+            bytes: count("total-files-size"),
+            load: entries.iter().filter_map(of_load).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Rows that it added more than it took away.
     #[must_use]
     pub fn growth(&self) -> Option<i64> {
@@ -83,7 +102,7 @@ pub fn snapshots(state: &TableState) -> Vec<SnapshotInfo> {
 
 fn info(snapshot: &SnapshotRef, on_main: bool) -> SnapshotInfo {
     let summary = snapshot.summary();
-    let count = |name: &str| summary.additional_properties.get(name).and_then(|value| value.parse::<u64>().ok());
+    let entries = summary.additional_properties.iter();
     SnapshotInfo {
         snapshot_id: snapshot.snapshot_id(),
         parent_id: snapshot.parent_snapshot_id(),
@@ -91,14 +110,7 @@ fn info(snapshot: &SnapshotRef, on_main: bool) -> SnapshotInfo {
         timestamp_ms: snapshot.timestamp_ms(),
         operation: summary.operation.as_str().to_owned(),
         on_main,
-        rows: rows(count),
-        rows_added: count("added-records").unwrap_or(0),
-        rows_deleted: count("deleted-records").unwrap_or(0),
-        files: count("total-data-files"),
-        files_added: count("added-data-files").unwrap_or(0),
-        files_deleted: count("deleted-data-files").unwrap_or(0),
-        bytes: count("total-files-size"),
-        load: recorded(summary).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..SnapshotInfo::of_summary(entries.map(|(name, value)| (name.as_str(), value.as_str())))
     }
 }
 
@@ -165,5 +177,23 @@ mod tests {
             "not counted as it should be"
         );
         assert_eq!(rows_of(&[]), None);
+    }
+
+    #[test]
+    fn a_summary_tells_rows_files_and_the_load() {
+        let of = |entries: &[(&str, &str)]| SnapshotInfo::of_summary(entries.iter().copied());
+        let found = of(&[
+            ("total-records", "795"),
+            ("total-position-deletes", "530"),
+            ("added-records", "265"),
+            ("total-data-files", "3"),
+            ("total-files-size", "no number"),
+            ("lakehost.window", "2024-01"),
+            ("engine-name", "other"),
+        ]);
+        assert_eq!((found.rows, found.rows_added, found.rows_deleted, found.files), (Some(265), 265, 0, Some(3)));
+        assert_eq!((found.growth(), found.bytes), (Some(265), None));
+        assert_eq!(found.load, BTreeMap::from([("window".to_owned(), "2024-01".to_owned())]));
+        assert_eq!(of(&[("total-records", "5"), ("total-equality-deletes", "1")]).rows, None);
     }
 }

@@ -52,6 +52,7 @@ mod reshape;
 mod resolve;
 mod run_files;
 mod schema;
+mod show;
 mod sort_order;
 mod source_state;
 mod store;
@@ -87,6 +88,7 @@ pub use provenance::Provenance;
 pub use refs::{RefKind, references};
 pub use reshape::Reshaped;
 pub use resolve::{Resolution, Resolved};
+pub use show::Shown;
 pub use store::{
     KeySource, LocalStore, PendingUpload, Renew, S3Keys, S3Options, S3Store, Store, StoreBytes, StoredFile,
 };

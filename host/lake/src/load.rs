@@ -386,7 +386,6 @@ async fn present(core: &Core, table: &TableName) -> Result<Prepared> {
         return Err(Error::NoTable { table: table.clone(), known: Vec::new() });
     };
     let snapshot_id = state.main().map_or(0, |snapshot| snapshot.snapshot_id());
-    let version = Some(state.version());
     let table = open(core, table, state.metadata, state.metadata_location)?;
-    Ok(Prepared { table, snapshot_id, scratch: Vec::new(), version })
+    Ok(Prepared { table, snapshot_id, scratch: Vec::new(), delta: None })
 }

@@ -7,6 +7,7 @@
 mod auto;
 mod bins;
 mod compact;
+mod dangling;
 mod expire;
 mod manifests;
 mod orphans;

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use iceberg::spec::{MAIN_BRANCH, ManifestStatus, SnapshotRef, SnapshotReference, TableMetadata};
@@ -47,13 +48,15 @@ impl IcebergLake {
         let id = new_snapshot_id(Some(&self.state(table)?));
         let run_id = format!("publish-{id}");
         for _ in 0..ROUNDS {
-            let mut action = Publish { table, branch, only: None, moved: AtomicBool::new(false) };
+            let mut action =
+                Publish { table, branch, only: None, asked: Mutex::default(), moved: AtomicBool::new(false) };
             let rehearsed = self.core.block_on(rehearse(&self.core, &action, &run_id, id))?;
             let Some(prepared) = rehearsed else { break };
             let checked = check(&prepared);
             self.core.forget(prepared.scratch);
             checked?;
-            action.only = prepared.version;
+            // Engines that looked at it may have had a branch of their own meanwhile.
+            action.only = *action.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let ended = self.core.block_on(async {
                 self.core.fail_points.pass(fail_point::BEFORE_PUBLISH)?;
                 let ended = land(&self.core, &[&action], &run_id, &[id]).await;
@@ -139,11 +142,16 @@ async fn collect(
     Ok(())
 }
 
+/// The heads of a branch and of `main`, and the table's columns and spec.
+type Heads = (i64, Option<i64>, (i32, i32));
+
 struct Publish<'a> {
     table: &'a TableName,
     branch: &'a str,
-    /// The state that was checked.
-    only: Option<String>,
+    /// Where the branch and `main` were when it was checked.
+    only: Option<Heads>,
+    /// Where they were when this was asked last.
+    asked: Mutex<Option<Heads>>,
     /// The table is in another state now.
     moved: AtomicBool,
 }
@@ -167,7 +175,11 @@ impl Action for Publish<'_> {
         if reference(head, self.branch)?.is_some_and(|reference| !reference.is_branch()) {
             return Err(Error::reference(self.table, format!("has a tag `{}`, not a branch", self.branch)));
         }
-        if self.only.as_ref().is_some_and(|only| *only != head.version()) {
+        let main_id = head.main().map(|main| main.snapshot_id());
+        let shape = (head.metadata.current_schema_id(), head.metadata.default_partition_spec_id());
+        let heads = (staged.snapshot_id(), main_id, shape);
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(heads);
+        if self.only.is_some_and(|only| only != heads) {
             self.moved.store(true, Ordering::Relaxed);
             return Err(Error::Busy { table: self.table.clone(), attempts: 1 });
         }
@@ -175,7 +187,6 @@ impl Action for Publish<'_> {
         let oldest = line.last().ok_or_else(|| {
             Error::reference(self.table, format!("has nothing on branch `{}` that main does not have", self.branch))
         })?;
-        let main_id = head.main().map(|main| main.snapshot_id());
         let mut delta = if oldest.parent_snapshot_id() == main_id {
             self.forward(head, staged)?
         } else {
@@ -308,9 +319,10 @@ async fn added(manifests: &Manifests, state: &TableState, snapshot: &SnapshotRef
     Ok(found)
 }
 
-struct Discard<'a> {
-    table: &'a TableName,
-    branch: &'a str,
+/// A branch goes, and the snapshots that only it has.
+pub(crate) struct Discard<'a> {
+    pub table: &'a TableName,
+    pub branch: &'a str,
 }
 
 #[async_trait]

@@ -18,6 +18,7 @@ use crate::intent::{AGE_MS, Intent, SentNote};
 use crate::location::{data_prefix, manifest_prefix, metadata_id};
 use crate::process::Life;
 use crate::properties;
+use crate::show::hide_left;
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,9 +97,15 @@ async fn one(core: &Core, intent: &Intent) -> Result<Resolution> {
     if let Err(error) = core.catalog.settle(&intent.table_name()).await {
         return Ok(Resolution::Unsure { reason: format!("other writers are at the table: {error}") });
     }
-    let Some(state) = find(core, intent).await? else {
+    let Some(mut state) = find(core, intent).await? else {
         return Ok(waits.unwrap_or_else(|| without_table(core, intent)));
     };
+    // The run died while its rows were checked: nobody looks at them any more, and they must not be missed.
+    if hide_left(core, &state, intent.snapshot_id).await?
+        && let Some(now) = core.catalog.load(&state.name).await?
+    {
+        state = now;
+    }
     let recorded = properties::loaded(state.metadata.properties(), &intent.window)
         .is_some_and(|(_, snapshot_id)| snapshot_id == intent.snapshot_id);
     let files = files(core, intent, Some(&state))?;

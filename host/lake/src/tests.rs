@@ -5,6 +5,7 @@ mod answers;
 mod commits;
 mod compact;
 mod crashes;
+mod dangling;
 mod delete;
 mod evolve;
 mod expire;
@@ -26,6 +27,7 @@ mod rest;
 mod s3_faults;
 mod scale;
 mod services;
+mod show;
 mod source_state;
 mod support;
 mod upkeep;
@@ -53,6 +55,7 @@ mod on_postgres {
     mod rejects;
     mod replay;
     mod reshape;
+    mod show;
     mod source_state;
     mod upkeep;
 }
@@ -80,6 +83,7 @@ mod on_rest {
     mod rejects;
     mod replay;
     mod reshape;
+    mod show;
     mod source_state;
     mod upkeep;
 }
@@ -101,6 +105,7 @@ mod on_s3 {
     mod refs;
     mod rejects;
     mod replay;
+    mod show;
     mod source_state;
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is written into the project: statements, logs and results lie in a folder of the run, which is kept when something failed. Secrets reach
 //! dbt by its environment alone and are masked in whatever it says.
 
+mod audit;
 mod environment;
 mod error;
 mod events;
@@ -11,12 +12,14 @@ mod process;
 mod run_results;
 mod scratch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+pub use audit::{AuditRequest, Audited};
 pub use error::Error;
 use lakehost_pipeline::models::{ModelsReport, ModelsRequest, ModelsStatus, NodeReport, Scope, first_moment};
 use lakehost_pipeline::ports::Models;
@@ -31,6 +34,8 @@ use self::scratch::Scratch;
 
 /// Tests whose rows are shown.
 const SHOWN_TESTS: usize = 10;
+/// The project as dbt has read it.
+const PARSED: &str = "partial_parse.msgpack";
 /// Rows that are shown of each.
 const SHOWN_ROWS: u32 = 5;
 
@@ -62,6 +67,8 @@ pub struct DbtOptions {
 /// Models of a dbt project.
 pub struct Dbt {
     options: DbtOptions,
+    /// Sources that tests read at a snapshot, by table.
+    audited: BTreeMap<String, String>,
 }
 
 /// What is built, in dbt's words.
@@ -77,7 +84,7 @@ impl Dbt {
     /// For one project. Nothing is looked at yet.
     #[must_use]
     pub fn new(options: DbtOptions) -> Self {
-        Self { options }
+        Self { options, audited: BTreeMap::new() }
     }
 
     fn project(&self) -> String {
@@ -105,7 +112,7 @@ impl Dbt {
             .arg("--target-path")
             .arg(target)
             .arg("--vars")
-            .arg(json!({ "windows": moments }).to_string());
+            .arg(self.variables(&moments));
         if self.options.project.join("profiles.yml").exists() {
             command.arg("--profiles-dir").arg(&self.options.project);
         }
@@ -117,6 +124,25 @@ impl Dbt {
             .envs(self.options.variables.iter().map(|(name, value)| (name, value)))
             .envs(self.options.secrets.iter().map(|(name, value)| (name, value.expose())));
         command
+    }
+
+    /// The project's variables.
+    fn variables(&self, moments: &[String]) -> String {
+        let mut variables = json!({ "windows": moments });
+        if let (false, Some(known)) = (self.audited.is_empty(), variables.as_object_mut()) {
+            known.insert("audited".to_owned(), json!(self.audited));
+        }
+        variables.to_string()
+    }
+
+    /// The project is there, by a path that does not depend on where dbt runs.
+    fn find_project(&mut self) -> Result<(), Error> {
+        self.options.project = std::path::absolute(&self.options.project)
+            .map_err(|error| Error::file(&self.options.project, "located", error))?;
+        match self.options.project.join("dbt_project.yml").is_file() {
+            true => Ok(()),
+            false => Err(Error::no_project(&self.options.project)),
+        }
     }
 
     /// Runs one command of dbt. A stop is an error; everything else is for the caller to judge.
@@ -302,8 +328,14 @@ impl Dbt {
         }
         // Its results would take the place of those of the run.
         let beside = target.with_file_name("shown");
+        // What dbt knows of the project saves it from reading it again; without it, it does.
+        let (known, copied) = (target.join(PARSED), beside.join(PARSED));
+        let _ = std::fs::create_dir_all(&beside).and_then(|()| std::fs::copy(known, copied));
         let mut command = self.command(environment, &["show"], &beside, windows);
-        command.args(["--output", "json", "--limit", &SHOWN_ROWS.to_string(), "--select"]).args(&words);
+        command.args(["--output", "json", "--limit", &SHOWN_ROWS.to_string(), "--select"]);
+        // dbt runs all that is chosen and shows what its first word names, so that one has all names, and chooses nothing.
+        let names: Vec<&str> = words.iter().filter_map(|word| word.rsplit('.').next()).collect();
+        command.arg(format!("fqn:shown.{}", names.join("."))).args(&words);
         let (outcome, mut told) = self.dbt(command, "rows of failed tests were read", &mut |_, _| {})?;
         if !outcome.status.success() {
             tracing::warn!(errors = ?told.errors, "the rows that failed tests found cannot be shown");
@@ -335,11 +367,7 @@ impl Models for Dbt {
         ended: &mut dyn FnMut(&NodeReport, (u64, u64)),
     ) -> Result<ModelsReport, Fault> {
         let since = Instant::now();
-        self.options.project = std::path::absolute(&self.options.project)
-            .map_err(|error| Error::file(&self.options.project, "located", error))?;
-        if !self.options.project.join("dbt_project.yml").is_file() {
-            return Err(Error::no_project(&self.options.project).into());
-        }
+        self.find_project()?;
         let environment = environment::ensure(&self.options.cache, &self.options.stop, &mut *self.options.say)?;
         let mut scratch = Scratch::new(&self.options.cache)?;
         let mut report = self.run(request, &mut scratch, &environment, ended)?;

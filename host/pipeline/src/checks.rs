@@ -53,6 +53,8 @@ pub enum CheckKind {
     ForeignKey { column: String, table: TableName, to: String },
     /// The statement answers no row. `{table}` stands for the table as it would be.
     Sql(String),
+    /// Tests of a dbt project that read the table as a source, by dbt's own words for `--select` and `--exclude`. A test's own severity counts, too.
+    Dbt { project: String, select: Vec<String>, exclude: Vec<String> },
 }
 
 impl CheckKind {
@@ -68,6 +70,7 @@ impl CheckKind {
             Self::Freshness { .. } => "freshness",
             Self::ForeignKey { .. } => "foreign_key",
             Self::Sql(_) => "sql",
+            Self::Dbt { .. } => "dbt",
         }
     }
 
@@ -80,12 +83,15 @@ impl CheckKind {
             | Self::Regex { column, .. }
             | Self::Freshness { column, .. }
             | Self::ForeignKey { column, .. } => vec![column],
-            Self::RowCount { .. } | Self::Sql(_) => Vec::new(),
+            Self::RowCount { .. } | Self::Sql(_) | Self::Dbt { .. } => Vec::new(),
         }
     }
 
     /// The name of a check that was given none: `not_null(fare)`.
     pub fn default_name(&self) -> String {
+        if let Self::Dbt { select, .. } = self {
+            return format!("dbt({})", select.join(" "));
+        }
         let columns = self.columns();
         if columns.is_empty() { self.word().to_owned() } else { format!("{}({})", self.word(), columns.join(", ")) }
     }

@@ -164,6 +164,7 @@ impl<T: Tables> Looking<'_, T> {
             CheckKind::Freshness { column, max_age_ms } => self.freshness(column, *max_age_ms),
             CheckKind::ForeignKey { column, table, to } => self.foreign_key(column, table, to),
             CheckKind::Sql(sql) => self.statement(sql),
+            CheckKind::Dbt { .. } => Err(wrong("it is dbt that makes such a check, not the query engine".to_owned())),
         }
     }
 

@@ -53,6 +53,7 @@ fn json_compacted(name: &TableName, done: &Compacted, dry_run: bool) -> Value {
         "rows": done.rows,
         "bytes_before": done.bytes_before,
         "bytes_after": if dry_run { Value::Null } else { json!(done.bytes_after) },
+        "delete_files_dropped": done.deletes_dropped,
         "groups_lost": done.bins_lost,
     })
 }
@@ -64,7 +65,9 @@ fn ids(snapshots: &[i64]) -> Vec<String> {
 
 fn text_compacted(name: &TableName, done: &Compacted, dry_run: bool) -> String {
     let (before, after) = (grouped(done.files_before), grouped(done.files_after));
-    let mut text = if done.files_before == 0 {
+    let mut text = if done.files_before == 0 && done.deletes_dropped > 0 {
+        String::new()
+    } else if done.files_before == 0 {
         format!("{name} has nothing to compact\n")
     } else if dry_run {
         format!("would put {before} files ({}) of {name} together into {after}\n", memory::shown(done.bytes_before))
@@ -76,6 +79,10 @@ fn text_compacted(name: &TableName, done: &Compacted, dry_run: bool) -> String {
             grouped(done.rows)
         )
     };
+    if done.deletes_dropped > 0 {
+        let (does, count) = (if dry_run { "would drop" } else { "dropped" }, grouped(done.deletes_dropped));
+        text.push_str(&format!("{does} {count} delete files of {name}, whose rows are gone from the data files\n"));
+    }
     if done.bins_lost > 0 {
         text.push_str(&format!(
             "{} groups of files were changed meanwhile and are left to whoever changed them\n",

@@ -194,9 +194,11 @@ pub fn load_request(
         warnings.extend(adding(&plan, &mut source, &cleaners, lake, done)?);
     }
     let progress = Progress::new(plan.windows.len(), stop, Arc::clone(&plugins.ledger));
-    let checker = warehouse
-        .as_ref()
-        .map(|warehouse| LakeChecker { lake: &warehouse.lake, memory_bytes: request.place.memory_bytes / 4 });
+    let checker = warehouse.as_ref().map(|warehouse| LakeChecker {
+        warehouse,
+        place: &request.place,
+        memory_bytes: request.place.memory_bytes / 4,
+    });
     let checks = checker.as_ref().map(|checker| checker as &dyn Checker);
     let ports = Ports { source: &mut source, cleaners: &cleaners, lake, meter: &progress, checks };
     let mut report = progress.shown_while(|| match from {

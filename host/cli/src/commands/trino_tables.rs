@@ -11,9 +11,6 @@ use lakehost_pipeline::ports::TableName;
 
 use crate::trino::Connection;
 
-/// What lakehost writes of a load into a snapshot's summary begins with this.
-const PREFIX: &str = "lakehost.";
-
 /// A table as Trino tells its history.
 pub struct History {
     /// Oldest first.
@@ -94,28 +91,46 @@ fn rows(batch: &RecordBatch) -> Vec<SnapshotInfo> {
     let row = |index: usize| {
         let summary = summaries.get(index).cloned().flatten().unwrap_or_default();
         let summary: BTreeMap<String, String> = serde_json::from_str(&summary).unwrap_or_default();
-        let count = |name: &str| summary.get(name).and_then(|value| value.parse::<u64>().ok());
         let micros = times.filter(|times| times.is_valid(index)).map_or(0, |times| times.value(index));
         Some(SnapshotInfo {
             snapshot_id: ids.get(index).copied().flatten()?,
             parent_id: parents.get(index).copied().flatten(),
-            // Trino does not show it.
-            sequence_number: 0,
+            // Trino does not show the sequence number, and `main` is told apart later.
             timestamp_ms: micros.div_euclid(1_000),
             operation: operations.get(index).cloned().flatten().unwrap_or_default(),
-            on_main: false,
-            rows: count("total-records"),
-            rows_added: count("added-records").unwrap_or(0),
-            rows_deleted: count("deleted-records").unwrap_or(0),
-            files: count("total-data-files"),
-            files_added: count("added-data-files").unwrap_or(0),
-            files_deleted: count("deleted-data-files").unwrap_or(0),
-            bytes: count("total-files-size"),
-            load: summary
-                .iter()
-                .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value.clone())))
-                .collect(),
+            ..SnapshotInfo::of_summary(summary.iter().map(|(name, value)| (name.as_str(), value.as_str())))
         })
     };
     (0..batch.num_rows()).filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn rows_that_other_engines_deleted_by_position_do_not_count() {
+        let columns: [(&str, ArrayRef); 5] = [
+            ("snapshot_id", Arc::new(Int64Array::from(vec![1, 2]))),
+            ("parent_id", Arc::new(Int64Array::from(vec![None, Some(1)]))),
+            ("committed_at", Arc::new(TimestampMicrosecondArray::from(vec![1_500, 2_999]))),
+            ("operation", Arc::new(StringArray::from(vec!["append", "overwrite"]))),
+            (
+                "summary",
+                Arc::new(StringArray::from(vec![
+                    r#"{"total-records":"530","lakehost.window":"2024-01"}"#,
+                    r#"{"total-records":"795","total-position-deletes":"530","added-records":"265"}"#,
+                ])),
+            ),
+        ];
+        let found = rows(&RecordBatch::try_from_iter(columns).unwrap());
+        let told: Vec<_> =
+            found.iter().map(|one| (one.snapshot_id, one.rows, one.rows_added, one.timestamp_ms)).collect();
+        assert_eq!(told, [(1, Some(530), 0, 1), (2, Some(265), 265, 2)]);
+        assert_eq!(found[0].load["window"], "2024-01");
+    }
 }

@@ -155,7 +155,11 @@ impl Load {
                 hint: Some("run it where lakehost.toml is, or publish it with --unchecked".to_owned()),
             });
         };
-        checks::resolve(&pipeline.check).map_err(|message| Error::Config { place: loaded.place(), message, hint: None })
+        checks::resolve(&pipeline.check, pipeline.models.as_deref(), loaded.folder()).map_err(|message| Error::Config {
+            place: loaded.place(),
+            message,
+            hint: None,
+        })
     }
 }
 
@@ -165,8 +169,8 @@ pub fn publish(arguments: &PublishArguments) -> Result<u8, Fault> {
     let branch = arguments.branch.as_str();
     let load = Load::of(&at, branch)?;
     let checks = if arguments.unchecked { Vec::new() } else { load.checks(&arguments.place)? };
-    let memory_bytes = resolve::place(&arguments.place, None)?.memory_bytes;
-    let checker = LakeChecker { lake: &at.warehouse.lake, memory_bytes };
+    let place = resolve::place(&arguments.place, None)?;
+    let checker = LakeChecker { warehouse: &at.warehouse, place: &place, memory_bytes: place.memory_bytes };
     let outcomes: RefCell<Vec<CheckOutcome>> = RefCell::default();
     let snapshot = at.warehouse.lake.publish(&at.name, branch, &|prepared| {
         let found = checker.look(&at.name, prepared, load.window.as_ref(), &checks)?;

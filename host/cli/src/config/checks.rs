@@ -1,5 +1,7 @@
 //! `[[pipeline.NAME.check]]`: one kind of check a section, as it is written and as the pipeline wants it.
 
+use std::path::Path;
+
 use lakehost_pipeline::checks::{Check, CheckKind, Severity};
 use lakehost_pipeline::ports::TableName;
 use lakehost_pipeline::span_ms;
@@ -34,6 +36,24 @@ pub struct CheckSection {
     pub foreign_key: Option<ForeignKey>,
     /// A statement without rows.
     pub sql: Option<String>,
+    /// Tests of a dbt project.
+    pub dbt: Option<DbtTests>,
+}
+
+/// Tests by dbt's own words, of the pipeline's project or another one.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "dbt's words for --select, or { project, select, exclude }")]
+pub enum DbtTests {
+    Select(String),
+    Of(DbtChoice),
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DbtChoice {
+    pub project: Option<String>,
+    pub select: String,
+    pub exclude: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -93,14 +113,16 @@ pub struct ForeignKey {
     pub references: String,
 }
 
-/// The checks of a pipeline. Fails with a sentence that names the check.
-pub fn resolve(sections: &[CheckSection]) -> Result<Vec<Check>, String> {
+/// The checks of a pipeline. `models`: its dbt project, relative to `folder`, as other names of the file are. Fails with a sentence that names
+/// the check.
+pub fn resolve(sections: &[CheckSection], models: Option<&str>, folder: &Path) -> Result<Vec<Check>, String> {
     let mut checks: Vec<Check> = Vec::with_capacity(sections.len());
     for (section, number) in sections.iter().zip(1..) {
-        let kind = kind(section).map_err(|reason| match &section.name {
-            Some(name) => format!("check `{}`: {reason}", name.escape_debug()),
-            None => format!("check {number}: {reason}"),
-        })?;
+        let kind =
+            kind(section, &|project| found(project.or(models), folder)).map_err(|reason| match &section.name {
+                Some(name) => format!("check `{}`: {reason}", name.escape_debug()),
+                None => format!("check {number}: {reason}"),
+            })?;
         let name = section.name.clone().unwrap_or_else(|| kind.default_name());
         if checks.iter().any(|known| known.name == name) {
             return Err(format!("two checks are called `{}`: give one another `name`", name.escape_debug()));
@@ -114,7 +136,39 @@ pub fn resolve(sections: &[CheckSection]) -> Result<Vec<Check>, String> {
     Ok(checks)
 }
 
-fn kind(section: &CheckSection) -> Result<CheckKind, String> {
+/// The folder of a dbt project.
+fn found(project: Option<&str>, folder: &Path) -> Result<String, String> {
+    let project = project
+        .ok_or("dbt needs a project: name its folder with `models` of the pipeline, or as { project, select }")?;
+    let wanted = folder.join(project);
+    match std::path::absolute(&wanted) {
+        Ok(path) if path.join("dbt_project.yml").is_file() => Ok(path.display().to_string()),
+        _ => Err(format!("dbt names {}, which is no dbt project: it has no dbt_project.yml", wanted.display())),
+    }
+}
+
+type FindProject<'a> = dyn Fn(Option<&str>) -> Result<String, String> + 'a;
+
+/// Tests of a project.
+fn dbt_tests(tests: &DbtTests, project: &FindProject<'_>) -> Result<CheckKind, String> {
+    let (named, select, exclude) = match tests {
+        DbtTests::Select(select) => (None, select.as_str(), ""),
+        DbtTests::Of(choice) => {
+            (choice.project.as_deref(), choice.select.as_str(), choice.exclude.as_deref().unwrap_or_default())
+        }
+    };
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (select, exclude) = (words(select), words(exclude));
+    if select.is_empty() {
+        return Err("dbt selects nothing: say which tests, as in \"source:raw.yellow_trips\"".to_owned());
+    }
+    if let Some(flag) = select.iter().chain(&exclude).find(|word| word.starts_with('-')) {
+        return Err(format!("dbt selects by names, and `{}` is a flag", flag.escape_debug()));
+    }
+    Ok(CheckKind::Dbt { project: project(named)?, select, exclude })
+}
+
+fn kind(section: &CheckSection, project: &FindProject<'_>) -> Result<CheckKind, String> {
     let mut kinds = Vec::new();
     if let Some(names) = &section.not_null {
         kinds.push(CheckKind::NotNull(columns(names)?));
@@ -165,11 +219,14 @@ fn kind(section: &CheckSection) -> Result<CheckKind, String> {
     if let Some(sql) = &section.sql {
         kinds.push(CheckKind::Sql(sql.clone()));
     }
+    if let Some(tests) = &section.dbt {
+        kinds.push(dbt_tests(tests, project)?);
+    }
     let words: Vec<&str> = kinds.iter().map(CheckKind::word).collect();
     match (kinds.pop(), words.as_slice()) {
         (Some(kind), [_]) => Ok(kind),
         (None, _) => Err("it says not what to look at: not_null, unique, accepted_values, range, regex, row_count, \
-                          freshness, foreign_key or sql"
+                          freshness, foreign_key, sql or dbt"
             .to_owned()),
         (Some(_), words) => Err(format!("{} belong in sections of their own", words.join(" and "))),
     }
@@ -206,7 +263,8 @@ mod tests {
         struct Sections {
             check: Vec<CheckSection>,
         }
-        resolve(&toml::from_str::<Sections>(text).unwrap().check)
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        resolve(&toml::from_str::<Sections>(text).unwrap().check, None, &root)
     }
 
     #[test]
@@ -233,6 +291,8 @@ foreign_key = { column = "zone", references = "ref.zones.Location.ID" }
 [[check]]
 name = "no ghosts"
 sql = "select * from {table} where a < 0"
+[[check]]
+dbt = { project = "dbt_project", select = "source:raw.a  tag:b", exclude = "c" }
 "#,
         )
         .unwrap();
@@ -248,7 +308,8 @@ sql = "select * from {table} where a < 0"
                 "row_count",
                 "freshness(at)",
                 "foreign_key(zone)",
-                "no ghosts"
+                "no ghosts",
+                "dbt(source:raw.a tag:b)"
             ]
         );
         assert_eq!(checks.iter().filter(|check| check.severity == Severity::Warn).count(), 1);
@@ -259,6 +320,9 @@ sql = "select * from {table} where a < 0"
         let table = TableName::parse("ref.zones").unwrap();
         let key = CheckKind::ForeignKey { column: "zone".to_owned(), table, to: "Location.ID".to_owned() };
         assert_eq!(checks[7].kind, key);
+        let CheckKind::Dbt { project, select, exclude } = &checks[9].kind else { panic!("{:?}", checks[9]) };
+        assert!(Path::new(project).is_absolute() && project.ends_with("dbt_project"), "{project}");
+        assert_eq!((select.len(), exclude.as_slice()), (2, ["c".to_owned()].as_slice()));
     }
 
     #[test]
@@ -266,9 +330,21 @@ sql = "select * from {table} where a < 0"
         for (text, expected) in [
             (
                 "[[check]]\nname = \"x\"\n",
-                "check `x`: it says not what to look at: not_null, unique, accepted_values, range, regex, row_count, freshness, foreign_key or sql",
+                "check `x`: it says not what to look at: not_null, unique, accepted_values, range, regex, row_count, freshness, foreign_key, sql or dbt",
             ),
             ("[[check]]\nnot_null = \"a\"\nsql = \"s\"\n", "check 1: not_null and sql belong in sections of their own"),
+            (
+                "[[check]]\ndbt = \"source:a.b\"\n",
+                "check 1: dbt needs a project: name its folder with `models` of the pipeline, or as { project, select }",
+            ),
+            (
+                "[[check]]\ndbt = { project = \"dbt_project\", select = \" \" }\n",
+                "check 1: dbt selects nothing: say which tests, as in \"source:raw.yellow_trips\"",
+            ),
+            (
+                "[[check]]\ndbt = { project = \"dbt_project\", select = \"a --full-refresh\" }\n",
+                "check 1: dbt selects by names, and `--full-refresh` is a flag",
+            ),
             ("[[check]]\nunique = []\n", "check 1: its list of columns is empty"),
             ("[[check]]\nrange = { column = \"a\" }\n", "check 1: range has neither min nor max"),
             (

@@ -164,7 +164,11 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
         max_rejected: pipeline.and_then(|pipeline| pipeline.max_rejected).map(|share| share.0),
         contract: pipeline.map(contract).unwrap_or_default(),
         renames: pipeline.map(|pipeline| pipeline.rename.clone().into_iter().collect()).unwrap_or_default(),
-        checks: pipeline.map_or(Ok(Vec::new()), |pipeline| checks::resolve(&pipeline.check)).map_err(in_file)?,
+        checks: pipeline
+            .map_or(Ok(Vec::new()), |pipeline| {
+                checks::resolve(&pipeline.check, pipeline.models.as_deref(), loaded.folder())
+            })
+            .map_err(in_file)?,
         quarantine: !arguments.no_quarantine && pipeline.and_then(|pipeline| pipeline.quarantine).unwrap_or(true),
         maintenance: pipeline
             .map_or(Ok(None), |pipeline| maintenance::resolve(pipeline.maintenance.as_ref()))
@@ -409,7 +413,7 @@ models = "dbt_project"
         check(|a| a.pipeline = Some("trip".to_owned()), "LH0103: no pipeline `trip`; did you mean `trips`?");
         check(
             |a| a.pipeline = Some("checked".to_owned()),
-            "LH0102: check 1: it says not what to look at: not_null, unique, accepted_values, range, regex, row_count, freshness, foreign_key or sql; ",
+            "LH0102: check 1: it says not what to look at: not_null, unique, accepted_values, range, regex, row_count, freshness, foreign_key, sql or dbt; ",
         );
         check(
             |a| a.pipeline = Some("modelled".to_owned()),

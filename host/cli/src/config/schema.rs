@@ -201,6 +201,20 @@ fn check() -> Value {
                 json!({ "column": column(), "references": text("namespace.table.column") }),
             ),
             "sql": text("A statement that answers no row; {table} is the table as it would be"),
+            "dbt": {
+                "anyOf": [
+                    { "type": "string" },
+                    of(
+                        "Tests of another project than `models`", &["select"],
+                        json!({
+                            "project": text("Its folder, relative to this file"),
+                            "select": text("dbt's words for --select"),
+                            "exclude": text("dbt's words for --exclude"),
+                        }),
+                    ),
+                ],
+                "description": "Tests of the dbt project that read the table as a source, in dbt's words for --select",
+            },
         },
     })
 }

@@ -6,10 +6,9 @@ use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent};
 use lakehost_pipeline::ports::TableName;
 
-use super::action::{Action, On, Step};
+use super::action::{Action, Delta, On, Step};
 use super::build::build;
 use super::manifests::Manifests;
-use crate::catalog::TableState;
 use crate::core::Core;
 use crate::error::{Error, Result};
 
@@ -21,8 +20,8 @@ pub struct Prepared {
     pub snapshot_id: i64,
     /// Manifests that only this rehearsal needs.
     pub scratch: Vec<String>,
-    /// The state that it stands on, in the catalog's words; none: a new table.
-    pub version: Option<String>,
+    /// What the commit would do; none: it would do nothing.
+    pub(crate) delta: Option<Box<Delta>>,
 }
 
 /// Prepares an action on the table as it is now. `None`: it has nothing to do.
@@ -32,15 +31,10 @@ pub async fn rehearse(core: &Core, action: &dyn Action, run_id: &str, snapshot_i
     let on =
         On { core, manifests: &manifests, base: head.as_ref(), head: head.as_ref(), attempt: 0, snapshot_id, run_id };
     let Step::Change(delta) = action.prepare(&on).await? else { return Ok(None) };
-    let built = build(&on, action.table(), *delta).await?;
+    let built = build(&on, action.table(), Delta::clone(&delta)).await?;
     let location = built.change.metadata_location();
     match open(core, action.table(), Arc::clone(&built.change.metadata), location) {
-        Ok(table) => Ok(Some(Prepared {
-            table,
-            snapshot_id,
-            scratch: built.scratch,
-            version: head.as_ref().map(TableState::version),
-        })),
+        Ok(table) => Ok(Some(Prepared { table, snapshot_id, scratch: built.scratch, delta: Some(delta) })),
         Err(error) => {
             core.forget(built.scratch);
             Err(error)

@@ -1,6 +1,6 @@
 //! The summary of a snapshot: Iceberg's counters, and what lakehost records of the load.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{DataContentType, DataFile, ManifestContentType, ManifestFile, Operation, Struct, Summary};
 use lakehost_pipeline::ports::{CommitRequest, SourceObject, Target};
@@ -243,13 +243,16 @@ impl Changes {
                 .filter(|(_, count)| *count > 0)
                 .map(|(name, count)| ((*name).to_owned(), count.to_string())),
         );
+        let delete_files = files(manifests, ManifestContentType::Deletes);
+        // Without delete files nothing is deleted but what is gone from the data files.
+        let no_deletes = delete_files.filter(|files| *files == 0);
         let totals = [
             ("total-data-files", added.data, removed.data, files(manifests, ManifestContentType::Data)),
             ("total-records", added.records, removed.records, rows(manifests)),
             ("total-files-size", added.bytes, removed.bytes, None),
-            ("total-delete-files", added.deletes, removed.deletes, files(manifests, ManifestContentType::Deletes)),
-            ("total-position-deletes", added.position_deletes, removed.position_deletes, None),
-            ("total-equality-deletes", added.equality_deletes, removed.equality_deletes, None),
+            ("total-delete-files", added.deletes, removed.deletes, delete_files),
+            ("total-position-deletes", added.position_deletes, removed.position_deletes, no_deletes),
+            ("total-equality-deletes", added.equality_deletes, removed.equality_deletes, no_deletes),
         ];
         for (name, plus, minus, counted) in totals {
             // The manifests know best; else the parent's total counts on, when it has one.
@@ -278,15 +281,6 @@ fn rows(manifests: &[ManifestFile]) -> Option<u64> {
         .filter(|manifest| manifest.content == ManifestContentType::Data)
         .map(|manifest| Some(manifest.added_rows_count? + manifest.existing_rows_count?))
         .sum()
-}
-
-/// The `lakehost.` part of a summary, without the prefix, by name.
-pub fn recorded(summary: &Summary) -> impl Iterator<Item = (&str, &str)> {
-    let names: BTreeSet<&String> =
-        summary.additional_properties.keys().filter(|name| name.starts_with(PREFIX)).collect();
-    names
-        .into_iter()
-        .filter_map(move |name| Some((name.strip_prefix(PREFIX)?, summary.additional_properties.get(name)?.as_str())))
 }
 
 #[cfg(test)]

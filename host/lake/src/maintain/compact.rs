@@ -1,9 +1,11 @@
 //! Small files become large ones, partition by partition, and files of an old partition spec come under the present one; the rows stay the same.
 //!
 //! The new files are complete before anything is committed. The commit has the operation `replace`, which no load takes for a change of its
-//! window. A bin of which a file has gone meanwhile (its window was loaded again) is left out; the others land.
+//! window. A bin of which a file has gone meanwhile (its window was loaded again) is left out; the others land. Delete files that count for none
+//! of the files that are left go in the same commit.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -14,6 +16,7 @@ use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
 use super::bins::{Bin, Destination, Wish, bins, is_too_large};
+use super::dangling::dangling;
 use super::rewrite::{Reader, rewrite};
 use crate::catalog::{Base, TableState};
 use crate::commit::{Action, Added, Delta, Landing, Manifests, NewSnapshot, On, Removal, Step, land, of_action};
@@ -73,6 +76,8 @@ pub struct Compacted {
     pub bytes_after: u64,
     /// Put together for nothing: somebody changed their files meanwhile.
     pub bins_lost: u64,
+    /// Delete files that had nothing left to delete from, and went.
+    pub deletes_dropped: u64,
 }
 
 impl IcebergLake {
@@ -101,9 +106,14 @@ impl IcebergLake {
             all: options.sort.is_some(),
             deleted_from: &deleted_from,
         };
+        let old = if deletes.is_empty() { Vec::new() } else { live.clone() };
         let bins = bins(&state, live, wish);
         let mut done = Compacted::default();
+        let removed = |bins: &[Bin]| {
+            bins.iter().flat_map(|bin| &bin.files).map(|live| live.file.file_path().to_owned()).collect::<HashSet<_>>()
+        };
         if options.dry_run {
+            done.deletes_dropped = dangling(&old, &removed(&bins)).len() as u64;
             for bin in &bins {
                 done.files_before += bin.files.len() as u64;
                 done.files_after += bin.pieces;
@@ -112,7 +122,9 @@ impl IcebergLake {
             }
             return Ok(done);
         }
-        if !bins.is_empty() {
+        // What earlier compactions left goes by itself.
+        let only_deletes = bins.is_empty() && !dangling(&old, &HashSet::new()).is_empty();
+        if !bins.is_empty() || only_deletes {
             self.core.catalog.check_writable()?;
         }
         let sort = options.sort.clone().or_else(|| default_keys(&state.metadata));
@@ -121,6 +133,9 @@ impl IcebergLake {
         let work = Work { state: &state, reader: &reader, deletes: &deletes, options, sort, sort_order_id, observer };
         for bins in bins.chunks(BINS_A_COMMIT) {
             self.land_bins(&work, bins, &mut done)?;
+        }
+        if only_deletes {
+            self.land_bins(&work, &[], &mut done)?;
         }
         Ok(done)
     }
@@ -145,7 +160,13 @@ impl IcebergLake {
             }
         };
         self.core.fail_points.pass(crate::fail_point::COMPACT_WRITTEN)?;
-        let action = CompactAction { state, deletes: work.deletes, bins: &written, lost: Mutex::default() };
+        let action = CompactAction {
+            state,
+            deletes: work.deletes,
+            bins: &written,
+            lost: Mutex::default(),
+            dropped: AtomicU64::new(0),
+        };
         let ended = self.core.block_on(land(&self.core, &[&action], &run_id, &[snapshot_id]));
         let keeps_files = ended.keeps_files();
         let landings = match ended.result {
@@ -174,6 +195,7 @@ impl IcebergLake {
         }
         if landed {
             done.snapshots.push(snapshot_id);
+            done.deletes_dropped += action.dropped.load(Ordering::Relaxed);
         }
         // A request whose answer was lost may name them.
         self.settle(&files, if keeps_files { Vec::new() } else { superfluous });
@@ -264,6 +286,8 @@ struct CompactAction<'a> {
     bins: &'a [WrittenBin],
     /// Bins that the last answer left out.
     lost: Mutex<HashSet<usize>>,
+    /// Delete files that it dropped.
+    dropped: AtomicU64,
 }
 
 #[async_trait]
@@ -292,6 +316,9 @@ impl Action for CompactAction<'_> {
             }
         }
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+        let dangling = dangling(&live, &removed);
+        self.dropped.store(dangling.len() as u64, Ordering::Relaxed);
+        removed.extend(dangling);
         if removed.is_empty() {
             return Ok(Step::Nothing { snapshot_id: None });
         }

@@ -31,10 +31,10 @@ fn data_files(lake: &IcebergLake) -> usize {
 }
 
 /// Does something once, while rows are being written.
-struct Meanwhile<F: Fn() + Send + Sync>(AtomicBool, F);
+pub struct Meanwhile<F: Fn() + Send + Sync>(AtomicBool, F);
 
 impl<F: Fn() + Send + Sync> Meanwhile<F> {
-    fn new(action: F) -> Self {
+    pub fn new(action: F) -> Self {
         Self(AtomicBool::new(false), action)
     }
 }

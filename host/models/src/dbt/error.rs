@@ -28,6 +28,15 @@ pub enum Error {
     /// Nothing of that name.
     #[error("no model of {project} is chosen by {choice}")]
     Nothing { project: String, choice: String },
+    /// The table of a check is nothing to the project.
+    #[error("the project {project} has no source for {table}, so none of its tests can look at it")]
+    NoSource { project: String, table: String },
+    /// A check that would look at nothing.
+    #[error("no test of {project} that is chosen by {choice} can look at {table} before it is published")]
+    NothingAudits { project: String, choice: String, table: String, cause: String },
+    /// A test that read published rows.
+    #[error("test {test} of {project} does not read the rows of {table} that are to be published")]
+    OldRows { project: String, test: String, table: String },
     /// dbt's own files are not what they should be.
     #[error("dbt left no readable {file}")]
     Artifact { file: &'static str, cause: String },
@@ -99,9 +108,13 @@ impl Diagnostic for Error {
             Self::NoPython { .. } | Self::Setup { .. } | Self::Shared { .. } => codes::MODELS_ENVIRONMENT,
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => codes::MACHINE_DISK,
             Self::File { .. } => codes::MODELS_ENVIRONMENT,
-            Self::NoProject { .. } | Self::Refused { .. } | Self::Nothing { .. } | Self::Artifact { .. } => {
-                codes::MODELS_PROJECT
-            }
+            Self::NoProject { .. }
+            | Self::Refused { .. }
+            | Self::Nothing { .. }
+            | Self::NoSource { .. }
+            | Self::NothingAudits { .. }
+            | Self::OldRows { .. }
+            | Self::Artifact { .. } => codes::MODELS_PROJECT,
             Self::Stopped { .. } => codes::INTERRUPTED,
             Self::Failed { .. } => codes::MODELS_FAILED,
         }
@@ -114,6 +127,8 @@ impl Diagnostic for Error {
                 Some(cause.clone()).filter(|cause| !cause.is_empty())
             }
             Self::File { source, .. } => Some(source.to_string()),
+            Self::NothingAudits { cause, .. } => Some(cause.clone()),
+            Self::OldRows { .. } => Some("its statement names the table without the snapshot".to_owned()),
             Self::Failed { names, committed, lost, .. } => {
                 let shown = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
                 let more = names.len().saturating_sub(10);
@@ -147,6 +162,17 @@ impl Diagnostic for Error {
                 "see that {} is up (`lakehost doctor` with the same --profile asks it); then `{again}`, or the same run again, builds what is missing",
                 titled(engine)
             )),
+            Self::NoSource { table, .. } => {
+                Some(format!("add {table} to the project's sources, with tests, or take the check out"))
+            }
+            Self::NothingAudits { table, .. } => Some(format!(
+                "a check takes tests that read the source of {table} and nothing that is built from it: `dbt = \"source:…\"`"
+            )),
+            Self::OldRows { .. } => Some(
+                "the project needs lakehost's macros/audited.sql (at_audited_snapshot, source, get_where_subquery), and the test must name \
+                 the table by `source(…)` alone; or leave the test out with `exclude`"
+                    .to_owned(),
+            ),
             Self::Failed { again, .. } => {
                 Some(format!("the report names file, statement and rows of each; when it is mended: `{again}`"))
             }

@@ -20,6 +20,8 @@ pub(super) enum Event {
     NothingChosen(String),
     /// Rows of the node of that id.
     Rows(String, Vec<Map<String, Value>>),
+    /// What dbt was asked to list: a node's id.
+    Listed(String),
     Other,
 }
 
@@ -33,6 +35,10 @@ impl Event {
             "ShowNode" => {
                 let rows = serde_json::from_str(data["preview"].as_str().unwrap_or("[]")).unwrap_or_default();
                 Self::Rows(text(&data["unique_id"]), rows)
+            }
+            "PrintEvent" => {
+                let said: Value = serde_json::from_str(data["msg"].as_str().unwrap_or_default()).unwrap_or_default();
+                said["unique_id"].as_str().map_or(Self::Other, |id| Self::Listed(id.to_owned()))
             }
             "LogStartLine" => Self::Other,
             "MainEncounteredError" => Self::Error(plain(&text(&data["exc"]))),
@@ -87,6 +93,8 @@ pub(super) struct Told {
     pub errors: Vec<String>,
     pub nothing: Vec<String>,
     pub rows: BTreeMap<String, Vec<Map<String, Value>>>,
+    /// Ids of the nodes that were listed.
+    pub listed: Vec<String>,
 }
 
 impl Told {
@@ -98,6 +106,7 @@ impl Told {
                 self.errors.push(error);
             }
             Event::NothingChosen(word) => self.nothing.push(word),
+            Event::Listed(id) => self.listed.push(id),
             Event::Rows(id, rows) => drop(self.rows.insert(id, rows)),
             Event::Error(_) | Event::Other => {}
         }
@@ -145,6 +154,8 @@ mod tests {
             r#"{"data": {}, "info": {"level": "error", "name": "X", "msg": "\u001b[31mred\u001b[0m alert"}}"#,
             r#"{"data": {"spec_raw": "nope"}, "info": {"level": "warn", "name": "NoNodesForSelectionCriteria"}}"#,
             r#"{"data": {"unique_id": "test.a", "preview": "[{\"value_field\": 2, \"n\": 7380}]"}, "info": {"level": "info", "name": "ShowNode"}}"#,
+            r#"{"data": {"msg": "{\"unique_id\": \"test.b\"}"}, "info": {"level": "info", "name": "PrintEvent"}}"#,
+            r#"{"data": {"msg": "a macro says so"}, "info": {"level": "info", "name": "PrintEvent"}}"#,
             "Traceback (most recent call last):",
             "{}",
             "",
@@ -153,6 +164,7 @@ mod tests {
         }
         assert_eq!(told.errors, ["Compilation Error in model bad", "red alert"]);
         assert_eq!(told.nothing, ["nope"]);
+        assert_eq!(told.listed, ["test.b"]);
         assert_eq!(told.rows["test.a"][0]["value_field"], 2);
     }
 

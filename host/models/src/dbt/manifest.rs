@@ -62,6 +62,15 @@ struct Source {
     source_name: String,
     schema: String,
     identifier: String,
+    /// As statements have it.
+    #[serde(default)]
+    relation_name: Option<String>,
+}
+
+impl Source {
+    fn is(&self, table: &TableName) -> bool {
+        self.schema == table.namespace && self.identifier == table.name
+    }
 }
 
 /// What a table's readers come to.
@@ -104,18 +113,12 @@ impl Manifest {
 
     /// The models that read a table, directly or through others, and what they read besides that is not there.
     pub fn downstream(&self, table: &TableName, present: &[TableName]) -> Downstream {
-        let is_it = |source: &Source| source.schema == table.namespace && source.identifier == table.name;
-        let sources: Vec<(&String, &Source)> = self.sources.iter().filter(|(_, source)| is_it(source)).collect();
+        let sources: Vec<(&String, &Source)> = self.sources.iter().filter(|(_, source)| source.is(table)).collect();
         let reading = reach(sources.iter().map(|(id, _)| *id), &self.child_map, |id| self.is_built(id));
         if reading.is_empty() {
             return Downstream { known: !sources.is_empty(), ..Downstream::default() };
         }
-        let absent = |id: &&String| {
-            let Some(node) = self.nodes.get(*id).filter(|node| node.keeps_rows()) else { return false };
-            !present
-                .iter()
-                .any(|table| Some(&table.namespace) == node.schema.as_ref() && Some(&table.name) == node.alias.as_ref())
-        };
+        let absent = |id: &&String| self.nodes.get(*id).is_some_and(|node| node.is_absent(present));
         let read = reach(reading.iter(), &self.parent_map, |id| self.is_built(id));
         let needed: Vec<&String> = read.difference(&reading).filter(absent).collect();
         // A seed has no windows.
@@ -129,6 +132,43 @@ impl Manifest {
             missing: missing.filter_map(|id| self.nodes.get(id).and_then(Node::table)).collect(),
             known: true,
         }
+    }
+
+    /// What statements call a table that is a source.
+    pub fn relation_of(&self, table: &TableName) -> Option<&str> {
+        self.sources.values().find(|source| source.is(table))?.relation_name.as_deref()
+    }
+
+    /// Of these tests the ones that can tell of one snapshot of a source, and the others with the reason: a test sees what is built from the source
+    /// as it is, not as it would be.
+    pub fn auditable(
+        &self,
+        table: &TableName,
+        tests: &[String],
+        present: &[TableName],
+    ) -> (Vec<String>, Vec<(String, String)>) {
+        let sources: BTreeSet<&String> =
+            self.sources.iter().filter(|(_, source)| source.is(table)).map(|(id, _)| id).collect();
+        let behind = reach(sources.iter().copied(), &self.child_map, |id| self.is_built(id));
+        let (mut wanted, mut left_out) = (Vec::new(), Vec::new());
+        for id in tests {
+            let Some(node) = self.nodes.get(id) else { continue };
+            let read = &node.depends_on.nodes;
+            let name_of = |id: &String| self.nodes.get(id).map_or_else(|| id.clone(), |node| node.name.clone());
+            let reason = if !read.iter().any(|id| sources.contains(id)) {
+                Some(format!("does not read {table} itself"))
+            } else if let Some(model) = read.iter().find(|id| behind.contains(*id)) {
+                Some(format!("reads {}, which is built from {table}", name_of(model)))
+            } else {
+                let absent = read.iter().find(|id| self.nodes.get(*id).is_some_and(|node| node.is_absent(present)));
+                absent.map(|id| format!("reads {}, which is not there yet", name_of(id)))
+            };
+            match reason {
+                Some(reason) => left_out.push((node.name.clone(), reason)),
+                None => wanted.push(id.clone()),
+            }
+        }
+        (wanted, left_out)
     }
 
     fn is_built(&self, id: &str) -> bool {
@@ -145,6 +185,14 @@ impl Node {
             (Some(schema), Some(alias)) if made => Some(format!("{schema}.{alias}")),
             _ => None,
         }
+    }
+
+    /// Its table is to be there and is not.
+    fn is_absent(&self, present: &[TableName]) -> bool {
+        let is_it = |table: &TableName| {
+            Some(&table.namespace) == self.schema.as_ref() && Some(&table.name) == self.alias.as_ref()
+        };
+        self.keeps_rows() && !present.iter().any(is_it)
     }
 
     /// A view or ephemeral model has none of its own, so that it does not matter whether it is there.
@@ -241,6 +289,38 @@ mod tests {
     fn a_table_without_readers_builds_nothing() {
         assert_eq!(downstream("raw.unread", &[]), Downstream { known: true, ..Downstream::default() });
         assert_eq!(downstream("raw.green_trips", &[]), Downstream::default());
+    }
+
+    #[test]
+    fn only_tests_of_the_source_itself_can_tell_of_a_snapshot() {
+        let mut manifest = manifest();
+        let reads = |name: &str, ids: &[&str]| {
+            let nodes: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+            let name = name.to_owned();
+            (format!("test.p.{name}"), Node { name, depends_on: DependsOn { nodes }, ..Node::default() })
+        };
+        let trips = "source.p.raw.trips";
+        manifest.nodes.extend([
+            reads("alone", &[trips]),
+            reads("beside", &[trips, "source.p.raw.unread"]),
+            reads("seeded", &[trips, "seed.p.zones"]),
+            reads("stale", &[trips, "model.p.fct"]),
+            reads("missing", &[trips, "model.p.other"]),
+        ]);
+        let names = ["alone", "beside", "seeded", "stale", "missing", "single"];
+        let ids: Vec<String> = names.iter().map(|name| format!("test.p.{name}")).collect();
+        let table = TableName::parse("raw.yellow_trips").unwrap();
+        let (wanted, left_out) = manifest.auditable(&table, &ids, &[TableName::parse("s.zones").unwrap()]);
+        assert_eq!(wanted, ["test.p.alone", "test.p.beside", "test.p.seeded"]);
+        let left_out: Vec<String> = left_out.iter().map(|(name, reason)| format!("{name} {reason}")).collect();
+        assert_eq!(
+            left_out,
+            [
+                "stale reads fct, which is built from raw.yellow_trips",
+                "missing reads other, which is not there yet",
+                "single does not read raw.yellow_trips itself",
+            ]
+        );
     }
 
     #[test]

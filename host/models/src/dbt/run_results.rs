@@ -1,5 +1,6 @@
 //! `run_results.json`: how each node ended.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -26,6 +27,8 @@ struct NodeResult {
     execution_time: f64,
     #[serde(default)]
     compiled: Option<bool>,
+    #[serde(default)]
+    compiled_code: Option<String>,
 }
 
 /// How a node ended, with its id.
@@ -43,14 +46,23 @@ pub(super) fn makes_table(kind: &str) -> bool {
 
 /// The results that dbt left in its target folder; `None`: it ran nothing.
 pub(super) fn read(target: &Path, manifest: &Manifest) -> Result<Option<Vec<Ended>>, Error> {
+    let Some(results) = load(target)? else { return Ok(None) };
+    Ok(Some(results.results.into_iter().filter_map(|result| ended(result, target, manifest)).collect()))
+}
+
+/// The statement of each node that ran, by its id.
+pub(super) fn statements(target: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let results = load(target)?.map(|results| results.results).unwrap_or_default();
+    Ok(results.into_iter().filter_map(|result| Some((result.unique_id, result.compiled_code?))).collect())
+}
+
+fn load(target: &Path) -> Result<Option<RunResults>, Error> {
     let text = match fs::read(target.join("run_results.json")) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::artifact("run_results.json", error)),
     };
-    let results: RunResults =
-        serde_json::from_slice(&text).map_err(|error| Error::artifact("run_results.json", error))?;
-    Ok(Some(results.results.into_iter().filter_map(|result| ended(result, target, manifest)).collect()))
+    serde_json::from_slice(&text).map(Some).map_err(|error| Error::artifact("run_results.json", error))
 }
 
 fn ended(result: NodeResult, target: &Path, manifest: &Manifest) -> Option<Ended> {
