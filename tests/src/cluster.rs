@@ -101,11 +101,11 @@ impl Stack {
     }
 
     /// The catalog in PyIceberg's words.
-    pub fn for_pyiceberg(&self) -> Result<Value> {
+    pub fn for_pyiceberg(&self, catalog: &str) -> Result<Value> {
         let [id, key] = self.keys()?;
         Ok(json!({
             "type": "rest",
-            "uri": self.address("rest")?,
+            "uri": self.address(catalog)?,
             "s3.endpoint": self.address("minio")?,
             "s3.region": "us-east-1",
             "s3.access-key-id": id,
@@ -196,7 +196,7 @@ impl Cluster {
     /// What every reader sees of a table, after checking that they see the same at each snapshot.
     pub fn read_table(&self, python: &Path, table: &str, files: &[&str], spark: Option<&Spark>) -> Result<Value> {
         let files: Vec<String> = files.iter().map(|file| self.bench.served(file).display().to_string()).collect();
-        let (catalog, trino) = (self.for_pyiceberg()?.to_string(), self.address("trino")?);
+        let (catalog, trino) = (self.for_pyiceberg("rest")?.to_string(), self.address("trino")?);
         let arguments: Vec<&str> =
             [catalog.as_str(), &trino, table].into_iter().chain(files.iter().map(String::as_str)).collect();
         let seen = read(python, "read_cluster.py", &arguments)?;

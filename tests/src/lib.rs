@@ -23,6 +23,7 @@ mod kill;
 mod kill_two;
 mod maintenance;
 mod models;
+mod nessie;
 mod paths;
 mod profiles;
 mod raw;

@@ -30,7 +30,7 @@ pub struct Services {
 const NEEDS_POSTGRES: [&str; 2] = ["on_postgres", "tests::services::"];
 pub const NEEDS_S3: [&str; 4] = ["on_s3::", "and_s3::", "store::s3::tests::", "tests::s3_faults::"];
 const NEEDS_BOTH: [&str; 1] = ["stack_tests::"];
-const NEEDS_CLUSTER: [&str; 1] = ["cluster::"];
+const NEEDS_CLUSTER: [&str; 2] = ["cluster::", "nessie::"];
 const NEEDS_SPARK: [&str; 1] = ["with_spark::"];
 
 /// Spark's Python packages, under the root.

@@ -7,6 +7,7 @@ mod models;
 mod plugins;
 mod rejects;
 mod rows;
+mod runs;
 mod stack;
 mod upkeep;
 mod versions;
@@ -21,6 +22,7 @@ pub use models::*;
 pub use plugins::*;
 pub use rejects::*;
 pub use rows::*;
+pub use runs::*;
 pub use stack::*;
 pub use upkeep::*;
 pub use versions::*;
@@ -157,6 +159,9 @@ pub struct RunArguments {
     #[arg(long, help_heading = "Table")]
     pub no_quarantine: bool,
 
+    /// When readers see what is loaded: each window as it ends, or all of the run at once, models and tests included (Nessie) [default: window]
+    #[arg(long, value_name = "WHEN", value_enum, help_heading = "This run")]
+    pub publish: Option<Publish>,
     /// Say what would happen, change nothing
     #[arg(long, help_heading = "This run")]
     pub dry_run: bool,
@@ -253,20 +258,6 @@ pub struct InitArguments {
     /// Print the JSON Schema of lakehost.toml instead
     #[arg(long)]
     pub schema: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct RunsArguments {
-    /// One run, in full
-    #[arg(value_name = "RUN-ID")]
-    pub run_id: Option<String>,
-    /// The newest so many, 0 for all
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
-    pub limit: usize,
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ReportFormat,
-    #[command(flatten)]
-    pub place: Place,
 }
 
 #[derive(Debug, Subcommand)]
@@ -423,7 +414,7 @@ impl Command {
             Self::Run(arguments) => arguments.format.into(),
             Self::Models(arguments) => arguments.format.into(),
             Self::Query(arguments) => arguments.format.into(),
-            Self::Runs(arguments) => arguments.format.into(),
+            Self::Runs(arguments) => arguments.answers().into(),
             Self::Resolve(arguments) => arguments.format.into(),
             Self::Table(TableCommand::List(arguments)) => arguments.format.into(),
             Self::Table(TableCommand::Show(arguments)) => arguments.format.into(),

@@ -72,6 +72,9 @@ pub enum Error {
     /// A load that was made again and came to other rows.
     #[error("snapshot {snapshot} of {table} has other rows than its load made again")]
     Different { table: String, snapshot: i64, differences: Vec<String> },
+    /// Trino did not make a catalog for the branch that models are to be built on.
+    #[error("Trino has no catalog for the branch of the run: {message}")]
+    BranchCatalog { message: String, cause: String, code: Code },
     /// What cannot happen did.
     #[error("{what}")]
     Bug { what: String, cause: String },
@@ -137,6 +140,7 @@ impl Diagnostic for Error {
             }
             Self::File { .. } | Self::Unreported { .. } => codes::STORE_IO,
             Self::StillFails { .. } => codes::DATA_CHECK,
+            Self::BranchCatalog { code, .. } => *code,
             Self::Bug { .. } => codes::BUG,
             Self::Ended { .. } | Self::Stopped { .. } => codes::INTERRUPTED,
         }
@@ -159,7 +163,7 @@ impl Diagnostic for Error {
     fn cause(&self) -> Option<String> {
         match self {
             Self::File { source, .. } | Self::Unreported { source, .. } => Some(source.to_string()),
-            Self::Bug { cause, .. } => Some(cause.clone()),
+            Self::Bug { cause, .. } | Self::BranchCatalog { cause, .. } => Some(cause.clone()),
             Self::StillFails { details, .. } => Some(details.clone()),
             Self::InputsChanged { differences, .. } | Self::Different { differences, .. } => {
                 Some(differences.join("; "))
@@ -244,6 +248,11 @@ impl Diagnostic for Error {
             ),
             Self::Ended { .. } => Some(
                 "run the same command again: it looks first whether a window was committed, and tidies up".to_owned(),
+            ),
+            Self::BranchCatalog { .. } => Some(
+                "catalogs are made at run time by a Trino with catalog.management=dynamic, for users who may; [profile.NAME.trino.branch_catalog] says \
+                 with which properties"
+                    .to_owned(),
             ),
             Self::Bug { .. } => Some("please report it, with the command line and this text".to_owned()),
             Self::File { .. } | Self::Unreported { .. } | Self::Stopped { .. } => None,

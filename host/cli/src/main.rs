@@ -30,6 +30,7 @@ mod native_cleaner;
 mod plugins;
 mod progress;
 mod progress_line;
+mod publish;
 mod recorded;
 mod render;
 mod report;

@@ -2,6 +2,7 @@
 
 pub mod after;
 pub mod audit;
+pub mod branch_catalog;
 pub mod engine;
 pub mod text;
 
@@ -12,6 +13,7 @@ use lakehost_pipeline::Fault;
 use lakehost_pipeline::models::{ModelsReport, ModelsRequest};
 use lakehost_pipeline::ports::{Models as _, TableName};
 
+use self::branch_catalog::BranchCatalog;
 use crate::args::{ModelEngine, Place};
 use crate::config::resolve::Where;
 use crate::warehouse::Warehouse;
@@ -33,7 +35,13 @@ pub struct Run<'a> {
 /// Builds models and tells of each as it ends.
 pub fn build(run: Run<'_>, warehouse: &Warehouse, request: &ModelsRequest) -> Result<ModelsReport, Fault> {
     let chosen = run.engine.unwrap_or_else(|| engine::of(run.place));
-    let engine = engine::attach(chosen, run.place, warehouse)?;
+    // Trino has no branches of its own within a catalog.
+    let branch_catalog = match (chosen, &run.place.run) {
+        (ModelEngine::Trino, Some(run_id)) => Some(BranchCatalog::make(run.place, run_id)?),
+        _ => None,
+    };
+    let place = branch_catalog.as_ref().map(BranchCatalog::place);
+    let engine = engine::attach(chosen, place.as_ref().unwrap_or(run.place), warehouse)?;
     let again = again(&run);
     let mut dbt = Dbt::new(DbtOptions {
         project: run.project,
@@ -66,6 +74,10 @@ fn cache() -> PathBuf {
 
 /// The command that builds the same project on the same tables.
 fn again(run: &Run<'_>) -> String {
+    if let Some(run_id) = &run.place.run {
+        // What was built is on the branch, and the run that comes next begins without it.
+        return format!("lakehost runs discard {run_id} --yes");
+    }
     let mut command = "lakehost models".to_owned();
     let here = std::env::current_dir().unwrap_or_default();
     let shown = |path: &Path| path.strip_prefix(&here).unwrap_or(path).display().to_string();

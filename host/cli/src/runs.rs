@@ -37,8 +37,17 @@ impl History {
 
     /// Keeps the JSON report of a run and the requests that its source made. Atomic: a reader sees all of it or nothing.
     pub fn record(&self, run_id: &str, report: &Value, requests: &[LedgerEntry]) -> Result<(), Error> {
+        self.write(run_id, &Kept { report, requests })
+    }
+
+    /// Writes a kept report anew.
+    pub fn rewrite(&self, run_id: &str, report: &Value) -> Result<(), Error> {
+        self.write(run_id, report)
+    }
+
+    fn write(&self, run_id: &str, report: &impl Serialize) -> Result<(), Error> {
         let location = self.location(run_id);
-        let written = serde_json::to_vec_pretty(&Kept { report, requests }).map_err(std::io::Error::from);
+        let written = serde_json::to_vec_pretty(report).map_err(std::io::Error::from);
         let kept = written.and_then(|text| self.store.note(&location, &[text.as_slice(), b"\n"].concat()));
         kept.map_err(|error| Error::file(Path::new(&location), "written", error))
     }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -32,8 +33,17 @@ impl Connection {
     /// The Trino of a place. Ctrl-C ends its queries from now on.
     pub fn open(place: &Where) -> Result<Self, Fault> {
         let stop = signals::stop_flag();
+        Self::with(place, Some(stop))
+    }
+
+    /// As [`Connection::open`], for what has to be done after a Ctrl-C too.
+    pub fn unstoppable(place: &Where) -> Result<Self, Fault> {
+        Self::with(place, None)
+    }
+
+    fn with(place: &Where, stop: Option<Arc<AtomicBool>>) -> Result<Self, Fault> {
         let (trino, catalog) = place.trino(|options| {
-            options.stop = Some(stop);
+            options.stop = stop;
             options.page_bytes = usize::try_from(place.memory_bytes / PAGE_SHARE).unwrap_or(usize::MAX);
             options.watch = std::io::stderr().is_terminal().then(|| Arc::new(show) as _);
         })?;

@@ -53,6 +53,14 @@ fn wrong_command_lines_exit_with_2() {
     );
     check(
         folder.path(),
+        &["runs", "waiting"],
+        2,
+        "",
+        "error[LH0108]: publishing a whole run at once needs branches over all tables, which only a Nessie has\n  input  profile local\n  \
+         hint   leave `publish` away: each window then passes its checks before readers see it; or name a profile whose catalog is a Nessie\n",
+    );
+    check(
+        folder.path(),
         &["explain", "LH0399"],
         2,
         "",

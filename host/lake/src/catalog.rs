@@ -26,7 +26,8 @@ use lakehost_pipeline::ports::TableName;
 use uuid::Uuid;
 
 pub use postgres::{PostgresCatalog, PostgresOptions};
-pub use rest::{RestAuth, RestCatalog, RestOptions};
+pub(crate) use rest::{Merge, Merged, Tree};
+pub use rest::{RestAuth, RestCatalog, RestOptions, is_branch_name};
 pub use sqlite::{SqliteCatalog, SqliteOptions};
 
 use crate::error::{Error, Result};

@@ -34,6 +34,10 @@ pub const BEFORE_CLEANUP: &str = "before-cleanup";
 pub const BEFORE_PUBLISH: &str = "before-publish";
 /// The branch is `main`.
 pub const AFTER_PUBLISH: &str = "after-publish";
+/// The branch of a run is about to be merged; that is on record.
+pub const BEFORE_MERGE: &str = "before-merge";
+/// The branch of a run is merged, and still there.
+pub const AFTER_MERGE: &str = "after-merge";
 /// A branch is dropped, its files are still there.
 pub const BEFORE_DISCARD_DELETE: &str = "before-discard-delete";
 

@@ -50,6 +50,7 @@ mod rejects;
 mod replay;
 mod reshape;
 mod resolve;
+mod run_branch;
 mod run_files;
 mod schema;
 mod show;
@@ -64,7 +65,7 @@ mod tls;
 pub use catalog::{
     Abilities, Base, Catalog, CatalogEntry, CatalogRef, Creation, NamespaceEnd, Outcome, Placed, PostgresCatalog,
     PostgresOptions, Renamed, RestAuth, RestCatalog, RestOptions, SqliteCatalog, SqliteOptions, TableChange,
-    TableState,
+    TableState, is_branch_name,
 };
 pub use commit::Prepared;
 pub use constants::FileConstants;
@@ -88,6 +89,7 @@ pub use provenance::Provenance;
 pub use refs::{RefKind, references};
 pub use reshape::Reshaped;
 pub use resolve::{Resolution, Resolved};
+pub use run_branch::{BranchState, Discarded, Published, RunBranch, RunBranches, RunError, Swept};
 pub use show::Shown;
 pub use store::{
     KeySource, LocalStore, PendingUpload, Renew, S3Keys, S3Options, S3Store, Store, StoreBytes, StoredFile,

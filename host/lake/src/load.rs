@@ -367,8 +367,11 @@ impl Load for LakeLoad {
     }
 
     fn quarantine(mut self: Box<Self>, request: CommitRequest, branch: &str) -> Result<i64, Fault> {
-        refs::check_name(&self.target.table, branch)?;
-        match self.try_commit(&request, Some(branch))? {
+        // On the branch of a run nothing is published by a commit.
+        let on_run_branch = self.core.warehouse.run().is_some();
+        let branch = (!on_run_branch).then_some(branch);
+        branch.map_or(Ok(()), |branch| refs::check_name(&self.target.table, branch))?;
+        match self.try_commit(&request, branch)? {
             Committed::Landed { snapshot_id, .. } | Committed::AlreadyLoaded { snapshot_id } => Ok(snapshot_id),
         }
     }

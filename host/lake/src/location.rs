@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warehouse {
     root: String,
+    /// The run whose branch of the catalog the tables are on.
+    run: Option<String>,
 }
 
 impl Warehouse {
@@ -40,7 +42,7 @@ impl Warehouse {
                 detail: "it is the root of the file system".to_owned(),
             });
         }
-        Ok(Self { root })
+        Ok(Self { root, run: None })
     }
 
     fn remote(location: &str) -> Result<Self> {
@@ -53,7 +55,7 @@ impl Warehouse {
                 detail: "it is not of the form s3://BUCKET/PREFIX".to_owned(),
             });
         }
-        Ok(Self { root: format!("s3://{rest}") })
+        Ok(Self { root: format!("s3://{rest}"), run: None })
     }
 
     /// Whether it is a prefix of a bucket.
@@ -74,10 +76,32 @@ impl Warehouse {
         told(format!("{}/{}/{}", self.root, table.namespace, table.name))
     }
 
-    /// The folder of intent records, outside every table's folder.
+    /// The same with its tables on the branch of a run.
+    #[must_use]
+    pub fn of_run(self, run: Option<String>) -> Self {
+        Self { run, ..self }
+    }
+
+    /// The run whose branch of the catalog the tables are on.
+    #[must_use]
+    pub fn run(&self) -> Option<&str> {
+        self.run.as_deref()
+    }
+
+    /// The folder of intent records, outside every table's folder. What goes on on the branch of a run cannot be judged from elsewhere, so its
+    /// records lie apart.
     #[must_use]
     pub fn intents(&self) -> String {
-        format!("{}/_lakehost/intents", self.root)
+        match &self.run {
+            Some(run) => format!("{}/{run}", self.run_branches()),
+            None => format!("{}/_lakehost/intents", self.root),
+        }
+    }
+
+    /// The folder of the records of runs with a branch of their own.
+    #[must_use]
+    pub fn run_branches(&self) -> String {
+        format!("{}/_lakehost/branches", self.root)
     }
 
     /// The catalog of a warehouse that names no other.

@@ -87,6 +87,8 @@ pub struct LakeOptions {
     pub fail_points: FailPoints,
     /// Who writes intent records; tests play several processes.
     pub process: Process,
+    /// The run whose branch of the catalog the tables are on; see [`RunBranches`](crate::RunBranches).
+    pub run: Option<String>,
     /// Rows of a merge whose keys are in memory at a time; see [`LakeOptions::merging_within`].
     pub keys_at_once: u64,
 }
@@ -104,6 +106,7 @@ impl LakeOptions {
             durable: true,
             fail_points: FailPoints::from_env(),
             process: Process::current(),
+            run: None,
             keys_at_once: KEYS_AT_ONCE,
         }
     }
@@ -131,7 +134,7 @@ impl IcebergLake {
     /// # Errors
     /// `LH0501` the folder, `LH0601` the catalog, `LH0606` its access, `LH0102` a setting that cannot be.
     pub fn open(options: LakeOptions) -> Result<Self> {
-        let warehouse = Warehouse::open(&options.warehouse)?;
+        let warehouse = Warehouse::open(&options.warehouse)?.of_run(options.run.clone());
         let store: Arc<dyn Store> = if warehouse.is_remote() {
             let opened = S3Store::new(options.s3.clone());
             Arc::new(opened.map_err(Error::store("open", warehouse.root()))?)

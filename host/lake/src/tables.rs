@@ -183,7 +183,7 @@ impl IcebergLake {
     /// Deletes the files of a table that the catalog has forgotten, unless they are not its alone.
     pub fn delete_files(&self, state: &TableState, shared: bool) -> Result<Dropped> {
         let location = state.metadata.location().to_owned();
-        let files_deleted = !shared && self.core.warehouse.owns(&location);
+        let files_deleted = !shared && !is_kept(state) && self.core.warehouse.owns(&location);
         if files_deleted {
             self.core.fail_points.pass(fail_point::BEFORE_DROP_DELETE)?;
             self.core.store.delete_folder(&location).map_err(Error::store("delete", &location))?;
@@ -200,6 +200,26 @@ impl IcebergLake {
             Some(beside) => self.act(&Adopt { table: &beside.name, owner }, "adopt").map(|_| ()),
             None => Ok(()),
         }
+    }
+}
+
+/// The property by which a table says that its files are not the table's alone to delete: a catalog with branches of its own sets it.
+const GC: &str = "gc.enabled";
+
+/// Whether files that the table itself no longer needs may be needed elsewhere.
+pub fn is_kept(state: &TableState) -> bool {
+    state.metadata.properties().get(GC).is_some_and(|value| value.eq_ignore_ascii_case("false"))
+}
+
+/// That no file of a table would be deleted that is needed elsewhere.
+pub fn check_gc(state: &TableState) -> Result<()> {
+    match is_kept(state) {
+        false => Ok(()),
+        true => Err(Error::TableShape {
+            table: state.name.clone(),
+            detail: format!("has {GC} = false: files that it no longer needs may be needed elsewhere, such as on other branches of the catalog"),
+            hint: Some("its catalog knows what is needed where: on Nessie its own garbage collector (nessie-gc) deletes the rest".to_owned()),
+        }),
     }
 }
 

@@ -55,6 +55,7 @@ codes! {
     CATALOG_BUSY = "LH0605", "too many writers at once";
     CATALOG_ACCESS = "LH0606", "the catalog refuses access";
     CATALOG_UNABLE = "LH0607", "the catalog cannot do what was asked";
+    CATALOG_MERGE = "LH0608", "others changed the tables that a run would publish";
     COMMIT_UNKNOWN = "LH0651", "it is not known whether the commit landed";
     MODELS_FAILED = "LH0701", "a model or one of its tests failed; the loaded data is committed";
     MODELS_PROJECT = "LH0702", "dbt cannot run the project";

@@ -26,7 +26,14 @@ pub enum Error {
     #[error("check {check} looks at column {column}, which {table} does not have")]
     CheckColumn { check: String, column: String, table: String, nearest: Option<String>, known: String },
     #[error("{failed} of {checks} checks failed on {table}, and nothing was published")]
-    ChecksFailed { table: String, failed: usize, checks: usize, details: String, branch: Option<String> },
+    ChecksFailed {
+        table: String,
+        failed: usize,
+        checks: usize,
+        details: String,
+        branch: Option<String>,
+        run_id: Option<String>,
+    },
     #[error("column {column} of {file} differs from {table}, and the contract is {contract}")]
     Drift {
         table: String,
@@ -121,6 +128,9 @@ impl Diagnostic for Error {
             }
             Self::CheckColumn { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::CheckColumn { known, .. } => Some(format!("there are: {known}")),
+            Self::ChecksFailed { run_id: Some(run_id), .. } => Some(format!(
+                "look at the rows on the branch; then `lakehost runs publish {run_id}` or `lakehost runs discard {run_id}`"
+            )),
             Self::ChecksFailed { table, branch: Some(branch), .. } => Some(format!(
                 "look at it with `lakehost query \"select … from {table}\" --as-of {branch}`; then `lakehost table publish {table} {branch}` or \
                  `lakehost table discard {table} {branch}`"

@@ -53,6 +53,8 @@ pub struct Plan {
     pub max_rejected: Option<f64>,
     /// Store the source files themselves before their rows are committed.
     pub raw_landing: bool,
+    /// The branch of the whole catalog that the run is on, which somebody else publishes; `None`: each window is published by its own commit.
+    pub run_branch: Option<String>,
     /// Budget of the whole run.
     pub memory_bytes: u64,
     /// Worker threads for columns.

@@ -111,6 +111,7 @@ impl OneWindow<'_> {
                 checks: report.checks.len(),
                 details: stopping.join("; "),
                 branch: None,
+                run_id: None,
             }
             .into());
         }

@@ -203,6 +203,7 @@ impl OneWindow<'_> {
             checks: report.checks.len(),
             details: stopping.join("; "),
             branch: kept.is_ok().then_some(branch),
+            run_id: self.plan.run_branch.as_ref().map(|_| self.plan.run_id.clone()),
         }
         .into())
     }
@@ -236,6 +237,9 @@ impl OneWindow<'_> {
 
     /// Where a window stays whose checks failed.
     fn branch(&self) -> String {
+        if let Some(branch) = &self.plan.run_branch {
+            return branch.clone();
+        }
         let run_id = &self.plan.run_id;
         match self.window.filter(|_| self.plan.windows.len() > 1) {
             Some(window) => format!("audit/{run_id}/{}", window.label()),

@@ -317,6 +317,7 @@ fn world(windows: &str) -> World {
             allow_empty: false,
             only_missing: false,
             raw_landing: false,
+            run_branch: None,
             keep_going: false,
             force: false,
             dry_run: false,

@@ -119,7 +119,7 @@ impl AsIs {
         };
         let filters = |(name, sql, filter, _)| (name, json!({ "where": sql, "filter": filter }));
         let job = json!({
-            "catalog": self.cluster.for_pyiceberg()?,
+            "catalog": self.cluster.for_pyiceberg("rest")?,
             "trino": self.cluster.address("trino")?,
             "table": self.table,
             "files": object(FILES.map(|(window, file)| (window, path(file))).to_vec()),

@@ -40,7 +40,7 @@ fn end_to_end(spark: Option<&Spark>) -> Result<()> {
     let bench = &cluster.bench;
     let doctor = cluster.run(&["doctor", "--format", "json"])?;
     assert_eq!(doctor.code, 0, "{}", doctor.stdout);
-    let gold = || gold_is_that_of(bench, &python, &cluster.for_pyiceberg()?.to_string(), &MONTHS);
+    let gold = || gold_is_that_of(bench, &python, &cluster.for_pyiceberg("rest")?.to_string(), &MONTHS);
 
     // The genuine month, and one that the generator draws from it.
     let made = generate(&bench.served(GREEN_GENERATED), "green", "2024-02", 40_000)?;

@@ -65,7 +65,7 @@ fn services_that_die_at_work_leave_tables_whole_and_the_next_run_finishes() -> R
     let Some(python) = python() else { return Ok(()) };
     let cluster = Cluster::start(&[], "trino")?;
     let profile = std::fs::read_to_string(cluster.file())?;
-    let properties = cluster.for_pyiceberg()?;
+    let properties = cluster.for_pyiceberg("rest")?;
     let secret = properties["s3.secret-access-key"].as_str().context("no secret")?.to_owned();
     let section = |name: &str| profile.replace("[profile.stack", &format!("[profile.{name}"));
     let mut world = World::new(section, &properties, &[&secret])?;

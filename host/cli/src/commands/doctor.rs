@@ -75,6 +75,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<u8, Fault> {
         false => vec![writable("warehouse", &place.warehouse)],
     });
     findings.push(catalog(&place));
+    findings.extend(hops::branches(&place));
     findings.extend(place.trino.is_some().then(|| hops::trino(&place)));
     findings.push(cache());
     findings.extend(components(&place));

@@ -15,6 +15,7 @@ pub mod rejects_replay;
 pub mod reproduce;
 pub mod resolve;
 pub mod run;
+mod run_branches;
 pub mod runs;
 pub mod snapshots;
 pub mod stack;

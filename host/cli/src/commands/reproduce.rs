@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::provenance::json_content;
 use super::run::{self, RowsFrom};
-use crate::args::{Place, ReportFormat, ReproduceArguments, RunArguments};
+use crate::args::{Place, Publish, ReportFormat, ReproduceArguments, RunArguments};
 use crate::config::resolve::{self, Allow, PluginRequest, Request};
 use crate::embedded::{self, Component, Origin};
 use crate::error::Error;
@@ -164,6 +164,7 @@ impl<'a> Original<'a> {
             renames: self.recorded.rename.clone().into_iter().collect(),
             checks: Vec::new(),
             quarantine: false,
+            publish: Publish::Window,
             maintenance: None,
             models: None,
             place: resolve::place(aside, arguments.memory.as_deref())?,

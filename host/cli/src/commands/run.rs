@@ -20,6 +20,7 @@ use crate::config::windows;
 use crate::error::Error;
 use crate::plugins::{self, Plugins};
 use crate::progress::Progress;
+use crate::publish::{self, OnBranch, PublishReport};
 use crate::recorded::{Part, Recorded};
 use crate::render::{self, Colour, line};
 use crate::runs::History;
@@ -37,6 +38,8 @@ pub struct Ended {
     upkeep: Option<Upkeep>,
     /// What became of the models above the table; `None`: the pipeline has none.
     models: Option<ModelsReport>,
+    /// What became of the run's branch; `None`: each window is published by its own commit.
+    publish: Option<PublishReport>,
     /// Why the report is not in the history.
     unkept: Option<String>,
 }
@@ -65,14 +68,15 @@ pub fn run_from(arguments: &RunArguments, from: &RowsFrom<'_>) -> Result<u8, Fau
     let ended = load(arguments, from, &run_id);
     signals::answer();
     match ended {
-        Ok(Ended { report, parts, mut warnings, upkeep, models, unkept }) => {
+        Ok(Ended { report, parts, mut warnings, upkeep, models, publish, unkept }) => {
             screen::say(&failures::text(&report, Colour::of_stderr()));
             let models_fault = models.as_ref().and_then(|models| models.fault.as_ref());
-            models_fault.into_iter().for_each(crate::show);
+            let publish_fault = publish.as_ref().and_then(|publish| publish.fault.as_ref());
+            models_fault.into_iter().chain(publish_fault).for_each(crate::show);
             unkept.into_iter().for_each(|sentence| warn(&mut warnings, sentence));
             match arguments.format {
                 ReportFormat::Json => {
-                    let mut json = whole(&report, &warnings, upkeep.as_ref(), models.as_ref())?;
+                    let mut json = whole(&report, &warnings, upkeep.as_ref(), models.as_ref(), publish.as_ref())?;
                     if let (true, Value::Object(entries)) = (arguments.dry_run, &mut json) {
                         entries.insert("plan".to_owned(), parts.json());
                     }
@@ -82,11 +86,12 @@ pub fn run_from(arguments: &RunArguments, from: &RowsFrom<'_>) -> Result<u8, Fau
                     let parts = if arguments.dry_run { parts.text() } else { String::new() };
                     let upkeep = upkeep.as_ref().map(Upkeep::text).unwrap_or_default();
                     let models = models.as_ref().map(models::text::report).unwrap_or_default();
-                    let text = format!("{parts}{}{upkeep}{models}", report::text(&report));
+                    let publish = publish.as_ref().map(PublishReport::text).unwrap_or_default();
+                    let text = format!("{parts}{}{upkeep}{models}{publish}", report::text(&report));
                     super::print(&text).map_err(|error| error.after(&report))?;
                 }
             }
-            Ok(exit_code::of_report(&report, models_fault))
+            Ok(exit_code::of_report(&report, models_fault.or(publish_fault)))
         }
         Err(fault) => {
             crate::show(&fault);
@@ -131,7 +136,7 @@ fn load(arguments: &RunArguments, from: &RowsFrom<'_>, run_id: &str) -> Result<E
 /// A load whose request is made already.
 pub fn load_request(
     arguments: &RunArguments,
-    request: Request,
+    mut request: Request,
     from: &RowsFrom<'_>,
     run_id: &str,
 ) -> Result<Ended, Fault> {
@@ -180,6 +185,8 @@ pub fn load_request(
     let recorded = recorded(&request, &parts, &about.config_schema, &cleaner_plugins)?;
     let mut plan = plan(arguments, &request, run_id, windows, &parts, recorded);
     let mut source = plugins.source(&plugin, &parts.config, &grants)?;
+    let mut warnings = Vec::new();
+    let mut on_branch = OnBranch::of(&runtime, &mut request, &mut plan, &mut |text| warn(&mut warnings, text))?;
     let warehouse = match plan.dry_run && !warehouse::exists(&request.place) {
         true => None,
         false => Some(Warehouse::open_on(Arc::clone(&runtime), &request.place)?),
@@ -188,7 +195,6 @@ pub fn load_request(
         plan.windows = windows(warehouse, granularity)?;
     }
     let lake: &dyn Lake = warehouse.as_ref().map_or(&NoLake, |warehouse| &warehouse.lake);
-    let mut warnings = Vec::new();
     if let Some(mode @ (WriteMode::Append | WriteMode::Merge)) = request.mode {
         let done = if mode == WriteMode::Merge { "merged into" } else { "appended to" };
         warnings.extend(adding(&plan, &mut source, &cleaners, lake, done)?);
@@ -217,26 +223,30 @@ pub fn load_request(
     };
     upkeep.iter().flat_map(|upkeep| &upkeep.problems).for_each(|sentence| warn(&mut warnings, sentence.clone()));
     let (mut models, mut unkept) = (None, None);
+    let mut publish = on_branch.as_ref().map(OnBranch::pending);
     if let Some(warehouse) = warehouse.as_ref().filter(|_| !plan.dry_run) {
         let mut sentences = Vec::new();
         let next =
             models::after::next(&request, arguments, &report, plan.mode, warehouse, &mut |text| sentences.push(text))?;
         sentences.into_iter().for_each(|sentence| warn(&mut warnings, sentence));
         let due = next.as_ref().is_some_and(models::after::Next::is_due);
-        let kept = |warnings: &[String], models: Option<&ModelsReport>| {
-            keep(&request, &whole(&report, warnings, upkeep.as_ref(), models)?, &report.run_id, &plugins)
+        let kept = |warnings: &[String], models: Option<&ModelsReport>, publish: Option<&PublishReport>| {
+            keep(&request, &whole(&report, warnings, upkeep.as_ref(), models, publish)?, &report.run_id, &plugins)
         };
         // The history says what is still to be built before it is, so that a process that dies leaves it to the next run.
-        unkept = kept(&warnings, next.as_ref().map(|next| &next.report))?;
+        unkept = kept(&warnings, next.as_ref().map(|next| &next.report), publish.as_ref())?;
         models = next.map(|next| match due {
             true => next.run(arguments, &request, warehouse, signals::stop_flag().load(Ordering::Relaxed)),
             false => next.report,
         });
-        if due {
-            unkept = kept(&warnings, models.as_ref())?;
+        if let Some(on_branch) = &mut on_branch {
+            publish = Some(on_branch.end(&report, models.as_ref(), signals::stop_flag().load(Ordering::Relaxed)));
+        }
+        if due || publish.is_some() {
+            unkept = kept(&warnings, models.as_ref(), publish.as_ref())?;
         }
     }
-    Ok(Ended { report, parts, warnings, upkeep, models, unkept })
+    Ok(Ended { report, parts, warnings, upkeep, models, publish, unkept })
 }
 
 /// The report as machines read it, with the upkeep and the models that followed.
@@ -245,6 +255,7 @@ fn whole(
     warnings: &[String],
     upkeep: Option<&Upkeep>,
     models: Option<&ModelsReport>,
+    publish: Option<&PublishReport>,
 ) -> Result<Value, Error> {
     let mut json = report::json(report, warnings)?;
     if let Value::Object(entries) = &mut json {
@@ -257,6 +268,12 @@ fn whole(
                 entries.insert("error".to_owned(), json!(error));
             }
             entries.insert(models::after::KEY.to_owned(), json!(models));
+        }
+        if let Some(publish) = publish {
+            if let (Some(error), Some(Value::Null)) = (&publish.error, entries.get("error")) {
+                entries.insert("error".to_owned(), json!(error));
+            }
+            entries.insert(publish::KEY.to_owned(), json!(publish));
         }
     }
     Ok(json)
@@ -405,6 +422,7 @@ fn plan(
         verify: request.verify,
         metadata_columns: request.metadata_columns,
         raw_landing: request.raw_landing,
+        run_branch: None,
         allow_empty: arguments.allow_empty,
         only_missing: arguments.only_missing,
         keep_going: arguments.keep_going,

@@ -3,8 +3,10 @@
 use lakehost_pipeline::Fault;
 use serde_json::{Value, json};
 
-use crate::args::{ReportFormat, RunsArguments};
+use super::run_branches;
+use crate::args::{ReportFormat, RunsArguments, RunsCommand};
 use crate::config::resolve;
+use crate::publish::KEY;
 use crate::runs::History;
 use crate::table::{Align, TextTable, grouped};
 use crate::time::utc;
@@ -12,6 +14,12 @@ use crate::{exit_code, memory, runs, warehouse};
 
 /// Lists the runs, or shows one.
 pub fn run(arguments: &RunsArguments) -> Result<u8, Fault> {
+    match &arguments.command {
+        Some(RunsCommand::Waiting(arguments)) => return run_branches::waiting(arguments),
+        Some(RunsCommand::Publish(arguments)) => return run_branches::publish(arguments),
+        Some(RunsCommand::Discard(arguments)) => return run_branches::discard(arguments),
+        None => {}
+    }
     let place = resolve::place(&arguments.place, None)?;
     if !warehouse::exists(&place) {
         warehouse::expect_none_yet(&place, arguments.place.warehouse.is_some())?;
@@ -53,7 +61,7 @@ fn text(runs: &[(String, Value)]) -> String {
         let count = |key: &str| totals[key].as_u64().unwrap_or_default();
         let rejected: u64 =
             totals["rows_rejected"].as_object().into_iter().flatten().filter_map(|(_, rows)| rows.as_u64()).sum();
-        let status = match totals["error"]["code"].as_str() {
+        let status = match totals["error"]["code"].as_str().or(report["error"]["code"].as_str()) {
             Some(code) => format!("{} {code}", totals["status"].as_str().unwrap_or_default()),
             None => totals["status"].as_str().unwrap_or_default().to_owned(),
         };
@@ -62,7 +70,10 @@ fn text(runs: &[(String, Value)]) -> String {
             &runs::started_ms(id).map(utc).unwrap_or_default(),
             report["table"].as_str().unwrap_or("-"),
             &windows(report),
-            &status,
+            &match report[KEY]["status"].as_str() {
+                Some("pending") | None => status,
+                Some(publish) => format!("{status}, {publish}"),
+            },
             &grouped(count("rows_written")),
             &grouped(rejected),
             &memory::shown(count("bytes")),

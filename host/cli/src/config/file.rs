@@ -11,6 +11,7 @@ use super::checks::CheckSection;
 use super::maintenance::Maintenance;
 use super::profile::Profile;
 use super::{did_you_mean, environment, types};
+use crate::args::Publish;
 use crate::error::Error;
 
 /// The name that is looked for in the current folder.
@@ -74,6 +75,8 @@ pub struct Pipeline {
     /// Store the source files themselves, in `raw_data/` of the warehouse.
     #[serde(default)]
     pub raw_landing: bool,
+    /// When readers see what a run changes.
+    pub publish: Option<Publish>,
     /// Whether the table is kept small after each run.
     pub maintenance: Option<Maintenance>,
     /// A dbt project to run after the load.

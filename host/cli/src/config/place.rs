@@ -1,11 +1,12 @@
 //! Where the tables of a command lie: what `--profile`, `--warehouse` and `--catalog` mean together with the file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lakehost_lake::{CatalogOptions, LakeOptions, LocalStore, S3Options, S3Store, Store, Tls};
 use lakehost_models::trino::{Options, Trino};
-use lakehost_pipeline::Fault;
+use lakehost_pipeline::{Fault, Secret};
 use tokio::runtime::Handle;
 
 use super::did_you_mean;
@@ -34,6 +35,8 @@ pub struct Where {
     /// The Trino that knows the same tables.
     pub trino: Option<TrinoSection>,
     pub maintained_by: MaintainedBy,
+    /// The run whose branch of the catalog the tables are on.
+    pub run: Option<String>,
     /// The profile's name, for messages.
     pub profile: String,
     /// Where relative paths of the profile start.
@@ -81,6 +84,7 @@ pub fn place_in(arguments: &Place, memory: Option<&str>, loaded: &Loaded) -> Res
         s3: profile.and_then(|profile| profile.s3.clone()).unwrap_or_default(),
         trino: profile.and_then(|profile| profile.trino.clone()),
         maintained_by: profile.map(|profile| profile.maintained_by).unwrap_or_default(),
+        run: None,
         profile: name.to_owned(),
         folder: std::path::absolute(start).map_err(|error| Error::file(start, "located", error))?,
     };
@@ -165,6 +169,18 @@ impl Where {
         section.options(&self.folder).map_err(|wrong| self.wrong(wrong))
     }
 
+    /// What a catalog of Trino's for the branch of a run is made with in particular. Secrets are looked up now.
+    pub fn branch_catalog(&self) -> Result<BTreeMap<String, Secret>, Error> {
+        let own = self.trino.iter().flat_map(|trino| &trino.branch_catalog);
+        own.map(|(name, value)| match value.resolve(&self.folder) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(reason) => {
+                Err(self.wrong(Wrong::new(format!("`{}` of branch_catalog: {reason}", name.escape_debug()), "")))
+            }
+        })
+        .collect()
+    }
+
     /// The file that a SQLite catalog is in; `None`: the catalog is a server.
     pub fn catalog_file(&self) -> Option<PathBuf> {
         match &self.catalog {
@@ -178,7 +194,17 @@ impl Where {
         let mut options = LakeOptions::new(self.warehouse.clone(), runtime, Arc::new(progress::now_ms));
         options.catalog = self.catalog_options()?;
         options.s3 = self.s3_options()?;
+        options.run.clone_from(&self.run);
         Ok(options)
+    }
+
+    /// The same place on the branch of a run.
+    pub fn on_branch(&self, run_id: &str, branch: &str) -> Self {
+        let mut place = Self { run: Some(run_id.to_owned()), ..self.clone() };
+        if let Some(catalog) = &mut place.catalog {
+            catalog.keys.branch = Some(branch.to_owned());
+        }
+        place
     }
 
     /// The files of the warehouse, without its catalog.

@@ -75,6 +75,8 @@ pub struct CatalogKeys {
     /// Branches, tags and history are the catalog's own.
     #[serde(default)]
     pub nessie: bool,
+    /// Nessie's branch that tables are read from and runs publish to.
+    pub branch: Option<String>,
     /// For one request of a REST catalog.
     pub timeout_seconds: Option<u64>,
     /// Authorities that are trusted too, a client certificate and its key: files in PEM.

@@ -105,6 +105,8 @@ fn what_cannot_work_is_said_before_anything_is_reached() {
             "two ways to be let in",
             "keep one",
         ),
+        ("uri = \"x.db\"\nbranch = \"main\"", "`branch` is of no use to a SQLite catalog", "correct `uri`"),
+        ("uri = \"https://h/d\"\nbranch = \"a b\"", "`branch` is no name of a branch", "letters"),
         ("uri = \"https://h/d\"\nclient_id = \"a\"", "go with a `client_secret`", "client_secret = { env"),
         ("uri = \"https://h/d\"\nclient_key = \"a\"", "goes with a `client_certificate`", "client_certificate"),
         ("uri = \"https://h/d\"\nheaders = { Authorization = \"Bearer hunter2\" }", "looks like a secret", "{ env = "),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lakehost_lake::{CatalogOptions, KeySource, PostgresOptions, RestAuth, RestOptions, S3Keys, S3Options, Tls};
+use lakehost_lake::{
+    CatalogOptions, KeySource, PostgresOptions, RestAuth, RestOptions, S3Keys, S3Options, Tls, is_branch_name,
+};
 use lakehost_pipeline::{Diagnostic as _, Secret};
 use url::Url;
 
@@ -14,7 +16,7 @@ use super::secret::SecretRef;
 const CATALOG_NAME: &str = "lakehost";
 
 impl Header {
-    fn resolve(&self, folder: &Path) -> Result<Secret, String> {
+    pub fn resolve(&self, folder: &Path) -> Result<Secret, String> {
         match self {
             Self::Text(text) => Ok(Secret::new(text)),
             Self::Secret(reference) => reference.resolve(folder),
@@ -82,6 +84,7 @@ impl CatalogSection {
                 delegation: keys.vended_credentials,
                 atomic_transactions: keys.atomic_transactions,
                 nessie: keys.nessie,
+                branch: keys.branch.clone(),
                 timeout: keys
                     .timeout_seconds
                     .map_or(rest.timeout, |seconds| Duration::from_secs(seconds.clamp(1, 3_600))),
@@ -171,6 +174,7 @@ impl CatalogSection {
             ("vended_credentials", keys.vended_credentials, kind == Kind::Rest),
             ("atomic_transactions", keys.atomic_transactions, kind == Kind::Rest),
             ("nessie", keys.nessie, kind == Kind::Rest),
+            ("branch", keys.branch.is_some(), kind == Kind::Rest),
             ("timeout_seconds", keys.timeout_seconds.is_some(), kind == Kind::Rest),
             ("ca", keys.ca.is_some(), kind != Kind::Sqlite),
             ("client_certificate", keys.client_certificate.is_some(), kind != Kind::Sqlite),
@@ -188,6 +192,11 @@ impl CatalogSection {
             ));
         }
         let pairs = [
+            (
+                keys.branch.as_ref().is_some_and(|branch| !is_branch_name(branch)),
+                "`branch` is no name of a branch",
+                "write it as Nessie lists it: letters, digits, `_`, `-`, `.` and `/`",
+            ),
             (
                 keys.token.is_some() && keys.client_secret.is_some(),
                 "`token` and `client_secret` are two ways to be let in",

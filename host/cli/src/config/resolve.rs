@@ -11,11 +11,11 @@ use lakehost_pipeline::ports::{TableName, WriteMode};
 use lakehost_pipeline::{Check, Contract, OnDrift};
 
 use super::file::{self, File, Loaded, Pipeline, SchemaContract, Write};
-use super::place::place_in;
-pub use super::place::{Where, place};
+
+pub use super::place::{Where, place, place_in};
 use super::sort::sort_key;
 use super::{checks, maintenance, nearest, partition};
-use crate::args::{Place, RunArguments, VerifyArgument, WriteModeArgument};
+use crate::args::{Place, Publish, RunArguments, VerifyArgument, WriteModeArgument};
 use crate::error::Error;
 
 /// A component as it was named.
@@ -79,6 +79,7 @@ pub struct Request {
     pub renames: Vec<(String, String)>,
     pub checks: Vec<Check>,
     pub quarantine: bool,
+    pub publish: Publish,
     /// When the table is worked on after the run; `None`: never.
     pub maintenance: Option<Thresholds>,
     /// The dbt project whose models follow the load, absolute.
@@ -170,6 +171,7 @@ fn request(arguments: &RunArguments, loaded: &Loaded) -> Result<Request, Error> 
             })
             .map_err(in_file)?,
         quarantine: !arguments.no_quarantine && pipeline.and_then(|pipeline| pipeline.quarantine).unwrap_or(true),
+        publish: arguments.publish.or_else(|| pipeline.and_then(|pipeline| pipeline.publish)).unwrap_or_default(),
         maintenance: pipeline
             .map_or(Ok(None), |pipeline| maintenance::resolve(pipeline.maintenance.as_ref()))
             .map_err(in_file)?,

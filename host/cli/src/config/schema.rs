@@ -89,6 +89,10 @@ fn pipeline() -> Value {
             "description": "Keep rejected rows in <table>__rejected; true when missing",
         },
         "raw_landing": { "type": "boolean", "description": "Store the source files themselves, in raw_data/ of the warehouse" },
+        "publish": {
+            "enum": ["window", "run"],
+            "description": "When readers see what is loaded: each window as it ends (when missing), or all of a run at once, on Nessie",
+        },
         "metadata_columns": { "type": "boolean", "description": "Add ingested_at and source_file" },
         "maintenance": maintenance(),
         "models": text("A dbt project, relative to this file: after a load the models that read its table are built"),

@@ -1,5 +1,6 @@
 //! `[profile.NAME.trino]`: the Trino that queries and, when the profile says so, maintains the tables of a profile.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use lakehost_models::trino::{Auth, Options};
 use serde::Deserialize;
 use url::Url;
 
+use super::profile::Header;
 use super::reach::{Wrong, secret};
 use super::secret::SecretRef;
 
@@ -28,6 +30,9 @@ pub struct TrinoSection {
     pub catalog: String,
     /// Authorities that are trusted too, in PEM.
     pub ca: Option<PathBuf>,
+    /// What a catalog of Trino's for the branch of a run is made with, beyond what the profile says: property = value.
+    #[serde(default)]
+    pub branch_catalog: BTreeMap<String, Header>,
     /// For one request.
     pub timeout_seconds: Option<u64>,
 }
@@ -52,6 +57,14 @@ impl TrinoSection {
             return Err(Wrong::new(
                 "`catalog` of trino is empty",
                 "write the name that SHOW CATALOGS has for the warehouse",
+            ));
+        }
+        let telling = |name: &str| ["secret", "password", "token", "credential"].iter().any(|word| name.contains(word));
+        let is_plain = |value: &Header| matches!(value, Header::Text(text) if !text.starts_with("${ENV:"));
+        if let Some((name, _)) = self.branch_catalog.iter().find(|(name, value)| telling(name) && is_plain(value)) {
+            return Err(Wrong::new(
+                format!("`{}` of branch_catalog looks like a secret and stands in the file", name.escape_debug()),
+                "write its value as \"${ENV:NAME}\", a variable of Trino's own environment, or as { env = \"NAME\" } or { file = \"PATH\" }",
             ));
         }
         let uri = Url::parse(&self.uri)
@@ -97,12 +110,19 @@ mod tests {
                 "`password` and `token` of trino are two ways to be let in",
             ),
             (
+                "uri = \"https://t\"\ncatalog = \"lake\"\nbranch_catalog = { \"s3.aws-secret-key\" = \"hunter2\" }",
+                "`s3.aws-secret-key` of branch_catalog looks like a secret and stands in the file",
+            ),
+            (
                 "uri = \"https://t\"\ncatalog = \"lake\"\npassword = { env = \"LAKEHOST_NO_SUCH\" }",
                 "`password`: the environment variable LAKEHOST_NO_SUCH is not set",
             ),
         ] {
             assert_eq!(check(text).unwrap_err().message, said);
         }
+        let looked_up =
+            "uri = \"https://t\"\ncatalog = \"lake\"\nbranch_catalog = { \"s3.aws-secret-key\" = \"${ENV:KEY}\" }";
+        assert!(check(looked_up).is_ok(), "Trino looks it up");
         let literal = toml::from_str::<TrinoSection>("uri = \"u\"\ncatalog = \"c\"\npassword = \"hunter2\"");
         assert!(!literal.unwrap_err().to_string().replace("password = \"hunter2\"", "").contains("hunter2"));
     }

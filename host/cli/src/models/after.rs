@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::Run;
 use crate::args::RunArguments;
 use crate::config::resolve::{Request, Where};
+use crate::publish;
 use crate::runs::History;
 use crate::warehouse::Warehouse;
 
@@ -72,7 +73,10 @@ fn left(place: &Where, project: &str, table: &TableName, present: &str) -> Resul
     })?;
     let table = table.to_string();
     let of_project = |(id, report): &&(String, Value)| {
-        id != present && report["table"] == table.as_str() && report[KEY]["project"] == project
+        id != present
+            && report["table"] == table.as_str()
+            && report[KEY]["project"] == project
+            && publish::is_visible(report)
     };
     Ok(add_up(reports.iter().filter(of_project).map(|(_, report)| &report[KEY])))
 }
@@ -116,8 +120,9 @@ impl Next {
             pending.fail(dbt::Error::Stopped { what: "models were still to be built" }.into());
             return pending;
         }
-        let run =
-            Run { project, engine: None, place: &request.place, typed: &arguments.place, docs: None, committed: true };
+        let place = &request.place;
+        let committed = place.run.is_none();
+        let run = Run { project, engine: None, place, typed: &arguments.place, docs: None, committed };
         match super::build(run, warehouse, &models) {
             Ok(mut report) => {
                 let notes: Vec<String> = pending.note.into_iter().chain(report.note.take()).collect();

@@ -7,6 +7,7 @@
 mod auth;
 mod delegation;
 mod http;
+mod tree;
 mod wire;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use auth::RestAuth;
+pub use tree::{Merge, Merged, Tree, is_branch_name};
 
 use self::delegation::Delegation;
 use self::http::{Answer, Ask, Failure, Http};
@@ -50,6 +52,8 @@ pub struct RestOptions {
     pub atomic_transactions: bool,
     /// Branches, tags and history are the catalog's own and not the table's.
     pub nessie: bool,
+    /// Nessie's branch that the tables are read from and written to; `None`: the one that the catalog names.
+    pub branch: Option<String>,
     /// For one request.
     pub timeout: Duration,
     /// What an encrypted connection trusts and shows.
@@ -71,6 +75,7 @@ impl RestOptions {
             delegation: false,
             atomic_transactions: false,
             nessie: false,
+            branch: None,
             timeout: Duration::from_secs(30),
             tls: Tls::default(),
             late: LATE,
@@ -109,31 +114,24 @@ impl RestCatalog {
     /// Asks the catalog for its configuration.
     pub async fn open(options: &RestOptions, store: Arc<dyn Store>, fail_points: FailPoints) -> Result<Self> {
         let http = Arc::new(Http::new(options)?);
-        let mut ask = Ask::new(Method::GET, "v1/config");
-        if let Some(warehouse) = &options.warehouse {
-            ask.query.push(("warehouse", warehouse.clone()));
-        }
-        let answer = http.read(&ask).await?;
-        let config: Config = match answer.status {
-            200 => parsed(&http, &answer)?,
-            // Older servers have no such page.
-            404 if wire::refusal(&answer.body).is_some() => Config::default(),
-            _ => return Err(refused(&http, &answer)),
-        };
-        let word = |key: &str| config.overrides.get(key).or_else(|| config.defaults.get(key));
+        let config = config(&http, options).await?;
         let prefix =
             config.overrides.get("prefix").or(options.prefix.as_ref()).or_else(|| config.defaults.get("prefix"));
         let listed = config.endpoints.as_ref().is_some_and(|endpoints| {
             endpoints.iter().any(|endpoint| endpoint.starts_with("POST ") && endpoint.ends_with(TRANSACTION))
         });
-        let nessie = options.nessie || word("nessie.is-nessie-catalog").is_some_and(|value| value == "true");
+        let nessie = options.nessie || tree::is_one(&config);
+        let prefix = match &options.branch {
+            Some(branch) => Some(tree::prefix(&http.shown, &config, branch, prefix)?),
+            None => prefix.cloned(),
+        };
         let delegation = options.delegation.then(|| Arc::new(Delegation::new(Arc::clone(&http))));
         if let Some(delegation) = &delegation {
             store.renewed_by(delegation.clone());
         }
         Ok(Self {
             // A prefix may hold slashes and escapes that are its own.
-            root: match prefix.map(|prefix| prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty()) {
+            root: match prefix.as_deref().map(|prefix| prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty()) {
                 Some(prefix) => format!("v1/{}/", prefix.split('/').map(prefix_part).collect::<Vec<_>>().join("/")),
                 None => "v1/".to_owned(),
             },
@@ -211,6 +209,21 @@ impl RestCatalog {
                 Outcome::Unknown(self.http.error("commit to", error))
             }
         })
+    }
+}
+
+/// What the catalog says of itself.
+async fn config(http: &Http, options: &RestOptions) -> Result<Config> {
+    let mut ask = Ask::new(Method::GET, "v1/config");
+    if let Some(warehouse) = &options.warehouse {
+        ask.query.push(("warehouse", warehouse.clone()));
+    }
+    let answer = http.read(&ask).await?;
+    match answer.status {
+        200 => parsed(http, &answer),
+        // Older servers have no such page.
+        404 if wire::refusal(&answer.body).is_some() => Ok(Config::default()),
+        _ => Err(refused(http, &answer)),
     }
 }
 
@@ -371,6 +384,10 @@ impl Catalog for RestCatalog {
     }
 
     async fn commit(&self, changes: &[TableChange]) -> Result<Outcome> {
+        if !self.abilities.refs && !changes.iter().all(TableChange::moves_main_alone) {
+            // Nessie takes the snapshot of any branch of a table for the table's present one.
+            return Err(super::unable(&self.http.shown, "it keeps no branches and tags of a table, only its own"));
+        }
         if !changes.iter().all(TableChange::holds) {
             return Ok(Outcome::Conflict);
         }

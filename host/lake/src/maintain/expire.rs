@@ -21,6 +21,7 @@ use crate::intent::Intent;
 use crate::lake::IcebergLake;
 use crate::location::data_prefix;
 use crate::refs::references;
+use crate::tables::check_gc;
 
 /// What may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl IcebergLake {
     /// Those of a commit; with `LH0651` no file was deleted.
     pub fn expire(&self, table: &TableName, options: &ExpireOptions) -> Result<Expired> {
         let before = self.state(table)?;
+        check_gc(&before)?;
         let protected = protected(&self.core, table)?;
         let action = ExpireAction { table, options, protected, now_ms: (self.core.clock)(), chosen: Mutex::default() };
         if options.dry_run {

@@ -18,6 +18,7 @@ use crate::lake::IcebergLake;
 use crate::location::{data_prefix, metadata_id};
 use crate::process::Life;
 use crate::store::{PendingUpload, StoredFile};
+use crate::tables::check_gc;
 
 /// A load takes hours at most; its files are in no snapshot until it commits.
 pub const LEAST_AGE_MS: i64 = 72 * 3_600_000;
@@ -99,11 +100,17 @@ impl IcebergLake {
             });
         }
         let folders: Vec<String> = match table {
-            Some(table) => vec![self.state(table)?.metadata.location().to_owned()],
+            Some(table) => {
+                let state = self.state(table)?;
+                check_gc(&state)?;
+                vec![state.metadata.location().to_owned()]
+            }
             None => self.core.block_on(async {
                 let mut folders = Vec::new();
                 for entry in self.core.catalog.list_tables(None).await? {
-                    folders.push(self.load(&entry.table).await?.metadata.location().to_owned());
+                    let state = self.load(&entry.table).await?;
+                    check_gc(&state)?;
+                    folders.push(state.metadata.location().to_owned());
                 }
                 Ok::<_, Error>(folders)
             })?,

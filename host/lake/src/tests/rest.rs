@@ -6,7 +6,7 @@ use lakehost_pipeline::Secret;
 use lakehost_pipeline::ports::{Committed, Lake};
 
 use super::support::{Job, RestWorld, Trouble, rows, table};
-use crate::{CatalogOptions, IcebergLake, LakeOptions, RestAuth, RestOptions};
+use crate::{CatalogOptions, IcebergLake, LakeOptions, RefKind, RestAuth, RestOptions};
 
 fn open(world: &RestWorld, change: impl FnOnce(&mut RestOptions)) -> crate::Result<IcebergLake> {
     let mut options = RestOptions::new(world.server().url().parse().unwrap());
@@ -15,6 +15,23 @@ fn open(world: &RestWorld, change: impl FnOnce(&mut RestOptions)) -> crate::Resu
 }
 
 const REFUSAL: &str = r#"{"error": {"message": "no, never", "type": "BadRequestException", "code": 400}}"#;
+
+#[test]
+fn a_catalog_with_branches_of_its_own_is_sent_none_of_a_table() {
+    let world = RestWorld::new();
+    let lake = open(&world, |options| options.nessie = true).unwrap();
+    Job::month("2024-01", 0..10).land(&lake);
+    let before = world.server().commits();
+    let refused = lake.set_ref(&table(), "x", RefKind::Tag, None, None).unwrap_err();
+    assert_eq!(
+        (lakehost_pipeline::Diagnostic::code(&refused).0, world.server().commits()),
+        ("LH0607", before),
+        "{refused:?}"
+    );
+    // And one that has none is not asked for any.
+    let refused = open(&world, |options| options.branch = Some("x".to_owned())).unwrap_err();
+    assert_eq!(lakehost_pipeline::Diagnostic::code(&refused).0, "LH0607", "{refused:?}");
+}
 
 #[test]
 fn every_answer_ends_in_one_snapshot_or_in_none() {

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use lakehost_lake::Store;
+use lakehost_lake::{BranchState, Store};
 use lakehost_models::trino::{Statement, quoted};
 use lakehost_pipeline::Fault;
 
 use super::Finding;
 use crate::config::resolve::Where;
-use crate::progress;
 use crate::trino::Connection;
+use crate::{progress, publish, warehouse};
 
 /// A store refuses signatures that are a quarter of an hour off; half of that is worth a word.
 const CLOCK_SKEW_MS: i64 = 5 * 60_000;
@@ -55,6 +55,29 @@ pub fn bucket(place: &Where) -> Vec<Finding> {
             findings
         }
     }
+}
+
+/// The branches of runs that wait, where the profile says that there can be any.
+pub fn branches(place: &Where) -> Option<Finding> {
+    let keys = &place.catalog.as_ref()?.keys;
+    if !keys.nessie && keys.branch.is_none() {
+        return None;
+    }
+    let looked = warehouse::runtime().map_err(Fault::new).and_then(|runtime| {
+        let branches = publish::open(&runtime, place)?;
+        Ok((branches.all()?, branches.onto().to_owned()))
+    });
+    Some(match looked {
+        Err(fault) => Finding::broken("branches", &fault),
+        Ok((runs, onto)) => match runs.iter().filter(|run| matches!(run.state, BranchState::Kept { .. })).count() {
+            0 => Finding::fine("branches", format!("readers are on {onto}, and no run waits to be published")),
+            kept => Finding::warning(
+                "branches",
+                format!("readers are on {onto}, and of {kept} runs what they changed is on their branches alone"),
+                "`lakehost runs waiting` lists them; `lakehost runs publish` or `discard` decides",
+            ),
+        },
+    })
 }
 
 /// Whether Trino answers, lets us in, and knows the catalog of the tables.

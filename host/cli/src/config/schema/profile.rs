@@ -54,6 +54,7 @@ pub fn profile() -> Value {
                             "vended_credentials": yes("REST: ask for keys of the object store with every table"),
                             "atomic_transactions": yes("REST: the catalog's commit of several tables is atomic"),
                             "nessie": yes("REST: branches, tags and history are the catalog's own"),
+                            "branch": text("Nessie: the branch that tables are read from and runs publish to; the catalog's own default when missing"),
                             "timeout_seconds": {
                                 "type": "integer", "minimum": 1, "maximum": 3600,
                                 "description": "REST: for one request, 30 when missing",
@@ -81,6 +82,10 @@ pub fn profile() -> Value {
                     "token": secret("A JWT or another bearer token that somebody else renews"),
                     "catalog": text("Trino's name of the catalog that the tables are in"),
                     "ca": text("Authorities that are trusted too, a file in PEM"),
+                    "branch_catalog": {
+                        "type": "object", "additionalProperties": text_or_secret("A property; \"${ENV:NAME}\" is looked up by Trino"),
+                        "description": "What a catalog for the branch of a run is made with in Trino, beyond what the profile says",
+                    },
                     "timeout_seconds": {
                         "type": "integer", "minimum": 1, "maximum": 3600,
                         "description": "For one request, 60 when missing",

@@ -66,6 +66,11 @@ impl Tokens {
         Self { auth, endpoint, shown: shown.to_owned(), held: Mutex::default() }
     }
 
+    /// Where they come from.
+    pub fn endpoint(&self) -> &Url {
+        &self.endpoint
+    }
+
     /// A token that should be good; `refused` is one that was not.
     pub async fn get(&self, client: &reqwest::Client, refused: Option<&Secret>) -> Result<Option<Secret>> {
         let credential = match &self.auth {

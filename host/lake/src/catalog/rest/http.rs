@@ -127,6 +127,11 @@ impl Http {
         Ok(Self { client, base, headers: map, tokens, shown })
     }
 
+    /// Where tokens come from that the options name no other place for.
+    pub fn token_endpoint(&self) -> Url {
+        self.tokens.endpoint().clone()
+    }
+
     /// An error about this catalog.
     pub fn error(&self, action: &'static str, source: impl Into<BoxError>) -> Error {
         Error::Catalog { action, catalog: self.shown.clone(), source: source.into() }
