@@ -45,8 +45,7 @@ impl LakeChecker<'_> {
         window: Option<&Window>,
         checks: &[Check],
     ) -> Result<Vec<CheckOutcome>, Fault> {
-        let (tests, ours): (Vec<Check>, Vec<Check>) =
-            checks.iter().cloned().partition(|check| audit::is_made_here(check));
+        let (tests, ours): (Vec<Check>, Vec<Check>) = checks.iter().cloned().partition(audit::is_made_here);
         let (table, snapshot_id) = (prepared.table.clone(), prepared.snapshot_id);
         let checked = Checked { name, table, snapshot_id, window, now_ms: progress::now_ms() };
         let memory_bytes = usize::try_from(self.memory_bytes).ok();

@@ -243,7 +243,7 @@ mod tests {
             ("/data/wé", "/data/wé/raw/t"),
             ("s3://b/w", "s3://b/w/raw/t"),
         ] {
-            assert_eq!(Warehouse { root: root.to_owned() }.table(&table), location);
+            assert_eq!(Warehouse { root: root.to_owned(), run: None }.table(&table), location);
         }
     }
 

@@ -256,7 +256,7 @@ impl Dbt {
         let Some((manifest, mut results)) = results else {
             return Err(match stopped {
                 true => Error::Stopped { what: "models were built" }.into(),
-                false => self.refused("run", &outcome, &told).into(),
+                false => self.ended_early(&outcome, &told, &choice, request).into(),
             });
         };
         if !told.nothing.is_empty() || (results.is_empty() && !choice.select.is_empty()) {
@@ -266,7 +266,7 @@ impl Dbt {
         }
         let failed = results.iter().filter(|(_, node)| node.failed()).count();
         if failed == 0 && !outcome.status.success() && !stopped {
-            return Err(self.refused("run", &outcome, &told).into());
+            return Err(self.ended_early(&outcome, &told, &choice, request).into());
         }
         if !stopped {
             self.samples(environment, &target, &choice.windows, &manifest, &mut results)?;
@@ -283,9 +283,24 @@ impl Dbt {
         Ok(report)
     }
 
-    /// The error of models that failed, with the command that runs just them again.
-    fn failure(&self, report: &ModelsReport, choice: &Choice, request: &ModelsRequest) -> Error {
-        let failed: Vec<&NodeReport> = report.nodes.iter().filter(|node| node.failed()).collect();
+    /// dbt ended before it ran what it was to run: the project is wrong, or the engine is not there.
+    fn ended_early(&self, outcome: &process::Ended, told: &Told, choice: &Choice, request: &ModelsRequest) -> Error {
+        match self.refused("run", outcome, told) {
+            Error::Refused { project, task, cause } => match error::Lost::of(&self.options.engine, &cause) {
+                Some(lost) => Error::Lost {
+                    project,
+                    lost: Box::new(lost),
+                    again: self.again(choice, request),
+                    committed: self.options.committed,
+                },
+                None => Error::Refused { project, task, cause },
+            },
+            other => other,
+        }
+    }
+
+    /// The command that builds the same again.
+    fn again(&self, choice: &Choice, request: &ModelsRequest) -> String {
         let mut again = self.options.again.clone();
         for (flag, words) in [("--select", &choice.select), ("--exclude", &choice.exclude)] {
             for word in words {
@@ -298,16 +313,23 @@ impl Dbt {
         if request.full_refresh {
             again.push_str(" --full-refresh");
         }
+        again
+    }
+
+    /// The error of models that failed, with the command that runs just them again.
+    fn failure(&self, report: &ModelsReport, choice: &Choice, request: &ModelsRequest) -> Error {
+        let failed: Vec<&NodeReport> = report.nodes.iter().filter(|node| node.failed()).collect();
         Error::Failed {
             project: self.project(),
             failed: failed.len(),
             total: report.nodes.len(),
             names: failed.iter().map(|node| node.name.clone()).collect(),
-            again,
+            again: self.again(choice, request),
             committed: self.options.committed,
             lost: failed
                 .iter()
-                .find_map(|node| error::Lost::of(&self.options.engine, node.message.as_deref().unwrap_or_default())),
+                .find_map(|node| error::Lost::of(&self.options.engine, node.message.as_deref().unwrap_or_default()))
+                .map(Box::new),
         }
     }
 

@@ -272,7 +272,7 @@ mod tests {
         let mut mac = Mac::new(&[7; 32], "name");
         mac.update(b"some ");
         mac.update(b"bytes");
-        assert_eq!(hex::encode(&mac.finish()), EXPECTED_MAC);
+        assert_eq!(hex::encode(mac.finish()), EXPECTED_MAC);
     }
 
     const EXPECTED_MAC: &str = "7fe057d7cde098ce06a8b1103419ae2f62c94ce53a5a2a89f2f603aa3e2843bf";

@@ -20,12 +20,15 @@ fn keys(generation: u32) -> S3Keys {
     }
 }
 
+/// Requests: what each was signed with, and the hash of its body.
+type Seen = Arc<Mutex<Vec<(Method, Used, Option<String>)>>>;
+
 /// Lets in who signs with the keys of this generation.
 #[derive(Debug)]
 struct Bucket {
     good: u32,
     refusal: &'static str,
-    seen: Arc<Mutex<Vec<(Method, Used, Option<String>)>>>,
+    seen: Seen,
 }
 
 #[async_trait]
@@ -53,8 +56,6 @@ impl HttpConnector for To {
         Ok(HttpClient::new(self.0.lock().unwrap().take().unwrap()))
     }
 }
-
-type Seen = Arc<Mutex<Vec<(Method, Used, Option<String>)>>>;
 
 /// A client with keys of generation 0 before a bucket that takes those of `good`; look-ups find generation 1.
 fn client(good: u32, refusal: &'static str) -> (impl ObjectStoreExt, Seen, Arc<AtomicU32>) {

@@ -93,6 +93,33 @@ fn list_show_adopt_drop() {
 }
 
 #[test]
+fn a_folder_of_two_tables_stays_though_they_spell_it_differently() {
+    let world = World::new();
+    let lake = world.lake();
+    Job::month("2024-01", 0..10).land(&lake);
+    let state = lake.state(&table()).unwrap();
+    assert!(state.metadata.location().starts_with("file:///"), "{}", state.metadata.location());
+    // The same table once more, as earlier builds would have told of it.
+    let told = std::fs::read_to_string(local_path(&state.metadata_location)).unwrap();
+    let file =
+        local_path(&state.metadata_location).with_file_name(format!("00001-{}.metadata.json", uuid::Uuid::nil()));
+    std::fs::write(&file, told.replace("file://", "")).unwrap();
+    let twin = TableName { namespace: "raw".to_owned(), name: "twin".to_owned() };
+    world.runtime.block_on(lake.catalog().register_table(&twin, file.to_str().unwrap())).unwrap();
+    assert_eq!(lake.state(&twin).unwrap().metadata.location(), local_path(state.metadata.location()).to_str().unwrap());
+
+    assert!(!lake.drop_table(&table()).unwrap().files_deleted, "they are the other's too");
+    assert_eq!(lake.snapshots(&twin).unwrap().len(), 1);
+    // A table stays at what it was born with, and loads go on there.
+    let mut job = Job::month("2024-02", 20..25);
+    job.target.table = twin.clone();
+    job.land(&lake);
+    let state = lake.state(&twin).unwrap();
+    assert!(!state.metadata_location.contains("file:"), "{}", state.metadata_location);
+    assert!(lake.drop_table(&twin).unwrap().files_deleted);
+}
+
+#[test]
 fn a_warehouse_that_cannot_be_written_can_be_read() {
     use std::fs::{Permissions, set_permissions, write};
     use std::os::unix::fs::PermissionsExt;

@@ -14,6 +14,7 @@ use super::support::*;
 use crate::catalog::Base;
 use crate::commit::{Action, Added, Delta, Manifests, NewSnapshot, On, Step};
 use crate::inspect::{LiveFile, live_files};
+use crate::location::local_path;
 use crate::{CompactOptions, Compacted, IcebergLake};
 
 /// What another engine commits: delete files.
@@ -59,12 +60,12 @@ fn delete_file(name: &str, from: &[(&LiveFile, &[i64])]) -> DataFile {
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns.to_vec()).unwrap();
     let first = from[0].0;
     let location = format!("{}/{name}.parquet", first.file.file_path().rsplit_once('/').unwrap().0);
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(&location).unwrap(), schema, None).unwrap();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(local_path(&location)).unwrap(), schema, None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     DataFileBuilder::default()
         .content(DataContentType::PositionDeletes)
-        .file_size_in_bytes(std::fs::metadata(&location).unwrap().len())
+        .file_size_in_bytes(std::fs::metadata(local_path(&location)).unwrap().len())
         .file_path(location)
         .file_format(DataFileFormat::Parquet)
         .partition(first.file.partition().clone())

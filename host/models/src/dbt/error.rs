@@ -40,6 +40,9 @@ pub enum Error {
     /// dbt's own files are not what they should be.
     #[error("dbt left no readable {file}")]
     Artifact { file: &'static str, cause: String },
+    /// The engine was not there, or not any more, before a model or test ran to its end.
+    #[error("models of {project} could not be built")]
+    Lost { project: String, lost: Box<Lost>, again: String, committed: bool },
     /// Ctrl-C.
     #[error("stopped while {what}")]
     Stopped { what: &'static str },
@@ -52,7 +55,7 @@ pub enum Error {
         names: Vec<String>,
         again: String,
         committed: bool,
-        lost: Option<Lost>,
+        lost: Option<Box<Lost>>,
     },
 }
 
@@ -116,7 +119,7 @@ impl Diagnostic for Error {
             | Self::OldRows { .. }
             | Self::Artifact { .. } => codes::MODELS_PROJECT,
             Self::Stopped { .. } => codes::INTERRUPTED,
-            Self::Failed { .. } => codes::MODELS_FAILED,
+            Self::Failed { .. } | Self::Lost { .. } => codes::MODELS_FAILED,
         }
     }
 
@@ -129,15 +132,13 @@ impl Diagnostic for Error {
             Self::File { source, .. } => Some(source.to_string()),
             Self::NothingAudits { cause, .. } => Some(cause.clone()),
             Self::OldRows { .. } => Some("its statement names the table without the snapshot".to_owned()),
+            Self::Lost { lost, committed, .. } => Some(format!("{lost}{}", told(*committed))),
             Self::Failed { names, committed, lost, .. } => {
                 let shown = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
                 let more = names.len().saturating_sub(10);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let committed = if *committed { "; the loaded data is committed" } else { "" };
-                let lost = match lost {
-                    Some(Lost { engine, said }) => format!("; {} went away or was not reached: {said}", titled(engine)),
-                    None => String::new(),
-                };
+                let committed = told(*committed);
+                let lost = lost.as_ref().map(|lost| format!("; {lost}")).unwrap_or_default();
                 Some(format!("{shown}{more}{committed}{lost}"))
             }
             _ => None,
@@ -158,9 +159,9 @@ impl Diagnostic for Error {
                 Some("name its folder with --project-dir DIR, or with `models = \"DIR\"` in the pipeline".to_owned())
             }
             Self::Nothing { .. } => Some("`--select` and `--exclude` take dbt's own words: stg_yellow_trips+, path:models/marts".to_owned()),
-            Self::Failed { again, lost: Some(Lost { engine, .. }), .. } => Some(format!(
+            Self::Failed { again, lost: Some(lost), .. } | Self::Lost { again, lost, .. } => Some(format!(
                 "see that {} is up (`lakehost doctor` with the same --profile asks it); then `{again}`, or the same run again, builds what is missing",
-                titled(engine)
+                titled(&lost.engine)
             )),
             Self::NoSource { table, .. } => {
                 Some(format!("add {table} to the project's sources, with tests, or take the check out"))
@@ -179,6 +180,17 @@ impl Diagnostic for Error {
             Self::Refused { .. } | Self::Artifact { .. } | Self::File { .. } | Self::Stopped { .. } => None,
         }
     }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} went away or was not reached: {}", titled(&self.engine), self.said)
+    }
+}
+
+/// What became of the load before.
+fn told(committed: bool) -> &'static str {
+    if committed { "; the loaded data is committed" } else { "" }
 }
 
 /// An engine's name as it is written in a sentence.
