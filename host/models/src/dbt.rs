@@ -11,10 +11,10 @@ mod manifest;
 mod process;
 mod run_results;
 mod scratch;
+mod session;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -31,6 +31,7 @@ use self::events::{Told, masked};
 use self::manifest::Manifest;
 use self::run_results::Ended;
 use self::scratch::Scratch;
+use self::session::{Outcome, Session};
 
 /// Tests whose rows are shown.
 const SHOWN_TESTS: usize = 10;
@@ -91,8 +92,8 @@ impl Dbt {
         self.options.project.display().to_string()
     }
 
-    /// dbt with everything that all its commands are given.
-    fn command(&self, environment: &Environment, task: &[&str], target: &Path, windows: &[String]) -> Command {
+    /// A dbt for this project, which waits for commands.
+    fn session(&self, environment: &Environment) -> Result<Session, Error> {
         let mut command = environment::python_of(&environment.python);
         // What the user's shell says to dbt is for runs by hand; `DBT_ENV_…` is the project's own.
         for (name, _) in std::env::vars_os() {
@@ -101,29 +102,34 @@ impl Dbt {
                 command.env_remove(&name);
             }
         }
-        let moments: Vec<String> = windows.iter().map(|label| first_moment(label)).collect();
         command
-            .args(["-m", "dbt.cli.main", "--log-format", "json", "--log-level", "info", "--no-use-colors"])
-            .args(["--no-send-anonymous-usage-stats", "--no-version-check", "--log-path"])
-            .arg(target.with_file_name("logs"))
-            .args(task)
-            .arg("--project-dir")
+            .args(["-c", session::PROGRAM])
+            // For whoever looks at the list of processes.
             .arg(&self.options.project)
-            .arg("--target-path")
-            .arg(target)
-            .arg("--vars")
-            .arg(self.variables(&moments));
-        if self.options.project.join("profiles.yml").exists() {
-            command.arg("--profiles-dir").arg(&self.options.project);
-        }
-        command
             .current_dir(&self.options.project)
             .env("DO_NOT_TRACK", "1")
             .env("LAKEHOST_DBT_TARGET", &self.options.target)
             .env("LAKEHOST_DUCKDB_EXTENSIONS", &environment.extensions)
             .envs(self.options.variables.iter().map(|(name, value)| (name, value)))
             .envs(self.options.secrets.iter().map(|(name, value)| (name, value.expose())));
-        command
+        Session::start(command).map_err(|source| Error::file(Path::new("dbt"), "started", source))
+    }
+
+    /// A command with everything that all of them are given.
+    fn words(&self, task: &[&str], target: &Path, windows: &[String]) -> Vec<String> {
+        let moments: Vec<String> = windows.iter().map(|label| first_moment(label)).collect();
+        let (logs, project) = (target.with_file_name("logs").display().to_string(), self.project());
+        let mut words =
+            ["--log-format", "json", "--log-level", "info", "--no-use-colors", "--no-send-anonymous-usage-stats"]
+                .to_vec();
+        words.extend(["--no-version-check", "--log-path", &logs]);
+        words.extend(task);
+        let (target, variables) = (target.display().to_string(), self.variables(&moments));
+        words.extend(["--project-dir", &project, "--target-path", &target, "--vars", &variables]);
+        if self.options.project.join("profiles.yml").exists() {
+            words.extend(["--profiles-dir", &project]);
+        }
+        words.into_iter().map(str::to_owned).collect()
     }
 
     /// The project's variables.
@@ -145,28 +151,29 @@ impl Dbt {
         }
     }
 
-    /// Runs one command of dbt. A stop is an error; everything else is for the caller to judge.
+    /// Runs one command of dbt. A stop is for the caller to judge, as everything else is.
     fn dbt(
         &self,
-        command: Command,
+        session: &mut Session,
+        words: &[String],
         what: &'static str,
         ended: &mut dyn FnMut(&NodeReport, (u64, u64)),
-    ) -> Result<(process::Ended, Told), Error> {
+    ) -> Result<(Outcome, Told), Error> {
         let mut told = Told::default();
-        let outcome = process::run(command, &self.options.stop, &mut |line| {
+        let outcome = session.ask(words, &self.options.stop, &mut |line| {
             if let Some((node, place)) = told.take(&masked(line, &self.options.secrets)) {
                 ended(&node, place);
             }
         });
-        let outcome = outcome.map_err(|source| Error::file(Path::new("dbt"), "started", source))?;
-        tracing::debug!(what, code = outcome.status.code(), stopped = outcome.stopped, "dbt ended");
+        let outcome = outcome.map_err(|source| Error::file(Path::new("dbt"), "asked", source))?;
+        tracing::debug!(what, outcome.success, outcome.stopped, "dbt ended");
         Ok((outcome, told))
     }
 
-    fn refused(&self, task: &'static str, outcome: &process::Ended, told: &Told) -> Error {
+    fn refused(&self, task: &'static str, outcome: &Outcome, told: &Told) -> Error {
         let cause = match told.errors.is_empty() {
             false => told.errors.join("\n"),
-            true => masked(&outcome.complaint(), &self.options.secrets),
+            true => masked(&outcome.complaint, &self.options.secrets),
         };
         Error::Refused { project: self.project(), task, cause }
     }
@@ -174,7 +181,7 @@ impl Dbt {
     /// What the request means in this project. `None`: there is nothing to build, and why.
     fn choice(
         &self,
-        environment: &Environment,
+        session: &mut Session,
         target: &Path,
         request: &ModelsRequest,
     ) -> Result<Result<Choice, String>, Error> {
@@ -190,12 +197,12 @@ impl Dbt {
             }
             Scope::Downstream { table, present } => (table, present),
         };
-        let command = self.command(environment, &["parse"], target, &request.windows);
-        let (outcome, told) = self.dbt(command, "the project was read", &mut |_, _| {})?;
+        let words = self.words(&["parse"], target, &request.windows);
+        let (outcome, told) = self.dbt(session, &words, "the project was read", &mut |_, _| {})?;
         if outcome.stopped {
             return Err(Error::Stopped { what: "the project was read" });
         }
-        if !outcome.status.success() {
+        if !outcome.success {
             return Err(self.refused("read", &outcome, &told));
         }
         let found = Manifest::read(target)?.downstream(table, present);
@@ -215,13 +222,13 @@ impl Dbt {
         &mut self,
         request: &ModelsRequest,
         scratch: &mut Scratch,
-        environment: &Environment,
+        session: &mut Session,
         ended: &mut dyn FnMut(&NodeReport, (u64, u64)),
     ) -> Result<ModelsReport, Fault> {
         let target = scratch.target();
         let mut report = ModelsReport::new(self.project(), ModelsStatus::Built, request.windows.clone());
         report.engine = Some(self.options.engine.clone());
-        let choice = match self.choice(environment, &target, request)? {
+        let choice = match self.choice(session, &target, request)? {
             Ok(choice) => choice,
             Err(reason) => {
                 report.status = ModelsStatus::Unchanged;
@@ -232,25 +239,21 @@ impl Dbt {
         (report.windows, report.note) = (choice.windows.clone(), choice.note.clone());
         report.select.clone_from(&choice.select);
 
-        let mut command = self.command(environment, &["build"], &target, &choice.windows);
-        for (flag, words) in [("--select", &choice.select), ("--exclude", &choice.exclude)] {
-            if !words.is_empty() {
-                command.arg(flag).args(words);
-            }
-        }
+        let mut words = self.words(&["build"], &target, &choice.windows);
+        chosen(&mut words, &choice.select, &choice.exclude);
         if matches!(request.scope, Scope::Downstream { .. }) {
             // A test that also reads what is not built here may find nothing there.
-            command.args(["--indirect-selection", "buildable"]);
+            words.extend(["--indirect-selection", "buildable"].map(str::to_owned));
         }
         if request.full_refresh {
-            command.arg("--full-refresh");
+            words.push("--full-refresh".to_owned());
         }
         scratch.keep(true);
-        let (outcome, told) = self.dbt(command, "models were built", ended)?;
+        let (outcome, told) = self.dbt(session, &words, "models were built", ended)?;
         let stopped = outcome.stopped;
         let results = match Manifest::read(&target) {
             Ok(manifest) => run_results::read(&target, &manifest)?.map(|results| (manifest, results)),
-            Err(_) if stopped || !outcome.status.success() => None,
+            Err(_) if stopped || !outcome.success => None,
             Err(error) => return Err(error.into()),
         };
         let Some((manifest, mut results)) = results else {
@@ -265,11 +268,11 @@ impl Dbt {
             return Err(Error::Nothing { project: self.project(), choice: format!("`{words}`") }.into());
         }
         let failed = results.iter().filter(|(_, node)| node.failed()).count();
-        if failed == 0 && !outcome.status.success() && !stopped {
+        if failed == 0 && !outcome.success && !stopped {
             return Err(self.ended_early(&outcome, &told, &choice, request).into());
         }
         if !stopped {
-            self.samples(environment, &target, &choice.windows, &manifest, &mut results)?;
+            self.samples(session, &target, &choice.windows, &manifest, &mut results)?;
         }
         report.nodes = results.into_iter().map(|(_, node)| node).collect();
         if stopped {
@@ -277,14 +280,14 @@ impl Dbt {
         } else if failed > 0 {
             report.fail(self.failure(&report, &choice, request).into());
         } else {
-            self.docs(environment, &choice.windows)?;
+            self.docs(session, &choice.windows)?;
             scratch.keep(false);
         }
         Ok(report)
     }
 
     /// dbt ended before it ran what it was to run: the project is wrong, or the engine is not there.
-    fn ended_early(&self, outcome: &process::Ended, told: &Told, choice: &Choice, request: &ModelsRequest) -> Error {
+    fn ended_early(&self, outcome: &Outcome, told: &Told, choice: &Choice, request: &ModelsRequest) -> Error {
         match self.refused("run", outcome, told) {
             Error::Refused { project, task, cause } => match error::Lost::of(&self.options.engine, &cause) {
                 Some(lost) => Error::Lost {
@@ -336,7 +339,7 @@ impl Dbt {
     /// Puts some of the rows that failed tests found beside them. That they cannot be had is no failure of its own.
     fn samples(
         &self,
-        environment: &Environment,
+        session: &mut Session,
         target: &Path,
         windows: &[String],
         manifest: &Manifest,
@@ -353,13 +356,15 @@ impl Dbt {
         // What dbt knows of the project saves it from reading it again; without it, it does.
         let (known, copied) = (target.join(PARSED), beside.join(PARSED));
         let _ = std::fs::create_dir_all(&beside).and_then(|()| std::fs::copy(known, copied));
-        let mut command = self.command(environment, &["show"], &beside, windows);
-        command.args(["--output", "json", "--limit", &SHOWN_ROWS.to_string(), "--select"]);
+        let task = ["show", "--output", "json", "--limit", &SHOWN_ROWS.to_string()];
+        let mut shown = self.words(&task, &beside, windows);
+        shown.push("--select".to_owned());
         // dbt runs all that is chosen and shows what its first word names, so that one has all names, and chooses nothing.
         let names: Vec<&str> = words.iter().filter_map(|word| word.rsplit('.').next()).collect();
-        command.arg(format!("fqn:shown.{}", names.join("."))).args(&words);
-        let (outcome, mut told) = self.dbt(command, "rows of failed tests were read", &mut |_, _| {})?;
-        if !outcome.status.success() {
+        shown.push(format!("fqn:shown.{}", names.join(".")));
+        shown.extend(words);
+        let (outcome, mut told) = self.dbt(session, &shown, "rows of failed tests were read", &mut |_, _| {})?;
+        if !outcome.success {
             tracing::warn!(errors = ?told.errors, "the rows that failed tests found cannot be shown");
         }
         for (id, node) in results.iter_mut() {
@@ -368,13 +373,13 @@ impl Dbt {
         Ok(())
     }
 
-    fn docs(&self, environment: &Environment, windows: &[String]) -> Result<(), Error> {
+    fn docs(&self, session: &mut Session, windows: &[String]) -> Result<(), Error> {
         let Some(folder) = &self.options.docs else { return Ok(()) };
         let folder = std::path::absolute(folder).map_err(|error| Error::file(folder, "located", error))?;
         std::fs::create_dir_all(&folder).map_err(|error| Error::file(&folder, "made", error))?;
-        let command = self.command(environment, &["docs", "generate"], &folder, windows);
-        let (outcome, told) = self.dbt(command, "documentation was written", &mut |_, _| {})?;
-        match (outcome.stopped, outcome.status.success()) {
+        let words = self.words(&["docs", "generate"], &folder, windows);
+        let (outcome, told) = self.dbt(session, &words, "documentation was written", &mut |_, _| {})?;
+        match (outcome.stopped, outcome.success) {
             (true, _) => Err(Error::Stopped { what: "documentation was written" }),
             (false, true) => Ok(()),
             (false, false) => Err(self.refused("document", &outcome, &told)),
@@ -392,9 +397,20 @@ impl Models for Dbt {
         self.find_project()?;
         let environment = environment::ensure(&self.options.cache, &self.options.stop, &mut *self.options.say)?;
         let mut scratch = Scratch::new(&self.options.cache)?;
-        let mut report = self.run(request, &mut scratch, &environment, ended)?;
+        let mut session = self.session(&environment)?;
+        let mut report = self.run(request, &mut scratch, &mut session, ended)?;
         report.seconds = since.elapsed().as_secs_f64();
         Ok(report)
+    }
+}
+
+/// Puts a choice of nodes behind a command.
+fn chosen(words: &mut Vec<String>, select: &[String], exclude: &[String]) {
+    for (flag, nodes) in [("--select", select), ("--exclude", exclude)] {
+        if !nodes.is_empty() {
+            words.push(flag.to_owned());
+            words.extend_from_slice(nodes);
+        }
     }
 }
 

@@ -11,11 +11,12 @@ use lakehost_pipeline::Fault;
 use lakehost_pipeline::models::NodeReport;
 use lakehost_pipeline::ports::TableName;
 
-use super::environment::{self, Environment};
+use super::environment;
 use super::error::Error;
 use super::manifest::Manifest;
 use super::run_results::{self, Ended};
 use super::scratch::Scratch;
+use super::session::Session;
 use super::{Dbt, listed};
 
 /// Which tests look at what.
@@ -53,14 +54,14 @@ impl Dbt {
         let environment = environment::ensure(&self.options.cache, &self.options.stop, &mut *self.options.say)?;
         let mut scratch = Scratch::new(&self.options.cache)?;
         scratch.keep(true);
-        let audited = self.tests(request, &scratch.target(), &environment)?;
+        let audited = self.tests(request, &scratch.target(), &mut self.session(&environment)?)?;
         scratch.keep(false);
         Ok(audited)
     }
 
-    fn tests(&self, request: &AuditRequest, target: &Path, environment: &Environment) -> Result<Audited, Fault> {
+    fn tests(&self, request: &AuditRequest, target: &Path, session: &mut Session) -> Result<Audited, Fault> {
         let AuditRequest { table, select, windows, .. } = request;
-        let chosen = self.chosen(request, target, environment)?;
+        let chosen = self.chosen(request, target, session)?;
         let manifest = Manifest::read(target)?;
         let Some(relation) = manifest.relation_of(table) else {
             return Err(Error::NoSource { project: self.project(), table: table.to_string() }.into());
@@ -75,10 +76,10 @@ impl Dbt {
                 Error::NothingAudits { project: self.project(), choice, table: table.to_string(), cause }.into()
             );
         }
-        let mut command = self.command(environment, &["test"], target, windows);
         // Those and no others: a test is chosen by its own name.
-        command.args(["--indirect-selection", "empty", "--select"]).args(&words);
-        let (outcome, told) = self.dbt(command, "dbt's tests were run", &mut |_, _| {})?;
+        let mut command = self.words(&["test", "--indirect-selection", "empty"], target, windows);
+        super::chosen(&mut command, &words, &[]);
+        let (outcome, told) = self.dbt(session, &command, "dbt's tests were run", &mut |_, _| {})?;
         if outcome.stopped {
             return Err(Error::Stopped { what: "dbt's tests were run" }.into());
         }
@@ -103,24 +104,20 @@ impl Dbt {
             let cause = format!("it did not run the test {missing}");
             return Err(Error::Refused { project: self.project(), task: "test", cause }.into());
         }
-        self.samples(environment, target, windows, &manifest, &mut results)?;
+        self.samples(session, target, windows, &manifest, &mut results)?;
         Ok(Audited { tests: results.into_iter().map(|(_, node): Ended| node).collect(), left_out })
     }
 
     /// The ids of the tests that dbt chooses.
-    fn chosen(&self, request: &AuditRequest, target: &Path, environment: &Environment) -> Result<Vec<String>, Error> {
+    fn chosen(&self, request: &AuditRequest, target: &Path, session: &mut Session) -> Result<Vec<String>, Error> {
         let task = ["list", "--resource-type", "test", "--output", "json", "--output-keys", "unique_id"];
-        let mut command = self.command(environment, &task, target, &request.windows);
-        for (flag, words) in [("--select", &request.select), ("--exclude", &request.exclude)] {
-            if !words.is_empty() {
-                command.arg(flag).args(words);
-            }
-        }
-        let (outcome, told) = self.dbt(command, "the project was read", &mut |_, _| {})?;
+        let mut words = self.words(&task, target, &request.windows);
+        super::chosen(&mut words, &request.select, &request.exclude);
+        let (outcome, told) = self.dbt(session, &words, "the project was read", &mut |_, _| {})?;
         if outcome.stopped {
             return Err(Error::Stopped { what: "the project was read" });
         }
-        if !outcome.status.success() {
+        if !outcome.success {
             return Err(self.refused("read", &outcome, &told));
         }
         Ok(told.listed)

@@ -1,10 +1,12 @@
 //! A child process in a group of its own, read line by line, which ends when it is asked to.
 
+use std::convert::Infallible;
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::ops::ControlFlow;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -40,67 +42,149 @@ impl Ended {
     }
 }
 
-/// Runs a command to its end. `line` gets each line of its standard output.
-pub(super) fn run(mut command: Command, stop: &AtomicBool, line: &mut dyn FnMut(&str)) -> io::Result<Ended> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    end_with_parent(&mut command);
-    let mut child = command.spawn()?;
-    let (lines, received) = mpsc::channel::<String>();
-    let stdout = child.stdout.take().ok_or_else(|| io::Error::other("its standard output cannot be read"))?;
-    let stderr = child.stderr.take().ok_or_else(|| io::Error::other("its standard error cannot be read"))?;
-    // Neither is joined: a grandchild that keeps a pipe open would keep us waiting.
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(stdout);
-        let mut bytes = Vec::new();
+/// A child at work.
+pub(super) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    complaint: Option<JoinHandle<String>>,
+    stopping: Option<Instant>,
+    /// What it ended with, once it has.
+    status: Option<(ExitStatus, Instant)>,
+    stderr: String,
+}
+
+impl Running {
+    /// Starts a command that is not asked anything.
+    fn start(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// Starts a command that reads what it is asked.
+    pub fn start_with_input(mut command: Command) -> io::Result<(Self, ChildStdin)> {
+        command.stdin(Stdio::piped());
+        let mut running = Self::spawn(command)?;
+        let input = running.child.stdin.take().ok_or_else(|| io::Error::other("it cannot be asked anything"))?;
+        Ok((running, input))
+    }
+
+    fn spawn(mut command: Command) -> io::Result<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        end_with_parent(&mut command);
+        let mut child = command.spawn()?;
+        let (sender, lines) = mpsc::channel::<String>();
+        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("its standard output cannot be read"))?;
+        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("its standard error cannot be read"))?;
+        // Neither is joined: a grandchild that keeps a pipe open would keep us waiting.
+        std::thread::spawn(move || send_lines(stdout, &sender));
+        let complaint = Some(std::thread::spawn(move || tail(stderr)));
+        Ok(Self { child, lines, complaint, stopping: None, status: None, stderr: String::new() })
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// Hands its lines on until one breaks off, or until it ended. It is told to stop when `stop` says so.
+    pub fn listen<T>(
+        &mut self,
+        stop: &AtomicBool,
+        line: &mut dyn FnMut(&str) -> ControlFlow<T>,
+    ) -> io::Result<ControlFlow<T, Ended>> {
         loop {
-            bytes.clear();
-            match reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut bytes) {
-                Ok(count) if count > 0 => {
-                    let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-                    if lines.send(text).is_err() {
-                        return;
+            match self.lines.recv_timeout(LOOK) {
+                Ok(text) => {
+                    if let ControlFlow::Break(found) = line(&text) {
+                        return Ok(ControlFlow::Break(found));
                     }
                 }
-                _ => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                // Its output is closed; it may go on for a moment.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK / 10),
             }
-        }
-    });
-    let complaint = std::thread::spawn(move || tail(stderr));
-
-    let mut stopping: Option<Instant> = None;
-    let mut ended: Option<(ExitStatus, Instant)> = None;
-    loop {
-        match received.recv_timeout(LOOK) {
-            Ok(text) => line(&text),
-            Err(RecvTimeoutError::Timeout) => {}
-            // Its output is closed; it may go on for a moment.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK / 10),
-        }
-        if ended.is_none() {
-            ended = child.try_wait()?.map(|status| (status, Instant::now()));
-        }
-        if let Some((status, since)) = ended {
-            let mut rest = received.try_iter().peekable();
-            if rest.peek().is_some() {
-                rest.for_each(|text| line(&text));
-                continue;
+            if self.status.is_none() {
+                self.status = self.child.try_wait()?.map(|status| (status, Instant::now()));
             }
-            let closed = matches!(received.try_recv(), Err(mpsc::TryRecvError::Disconnected));
-            if closed || since.elapsed() > DRAIN {
-                if stopping.is_some() || !closed {
-                    signal(&child, libc::SIGKILL);
+            if let Some((status, since)) = self.status {
+                let mut is_more = false;
+                while let Ok(text) = self.lines.try_recv() {
+                    is_more = true;
+                    if let ControlFlow::Break(found) = line(&text) {
+                        return Ok(ControlFlow::Break(found));
+                    }
                 }
-                return Ok(Ended { status, stderr: joined(complaint), stopped: stopping.is_some() });
+                let closed = !is_more && matches!(self.lines.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+                if closed || (!is_more && since.elapsed() > DRAIN) {
+                    return Ok(ControlFlow::Continue(self.ended(status, closed)));
+                }
+            }
+            match self.stopping {
+                None if stop.load(Ordering::Relaxed) => {
+                    signal(&self.child, libc::SIGINT);
+                    self.stopping = Some(Instant::now());
+                }
+                Some(since) if since.elapsed() > GRACE => signal(&self.child, libc::SIGKILL),
+                _ => {}
             }
         }
-        match stopping {
-            None if stop.load(Ordering::Relaxed) => {
-                signal(&child, libc::SIGINT);
-                stopping = Some(Instant::now());
-            }
-            Some(since) if since.elapsed() > GRACE => signal(&child, libc::SIGKILL),
-            _ => {}
+    }
+
+    fn ended(&mut self, status: ExitStatus, closed: bool) -> Ended {
+        if self.is_stopping() || !closed {
+            signal(&self.child, libc::SIGKILL);
         }
+        if let Some(complaint) = self.complaint.take() {
+            self.stderr = joined(complaint);
+        }
+        Ended { status, stderr: self.stderr.clone(), stopped: self.is_stopping() }
+    }
+
+    /// Waits for one that was left nothing to read, for as long as one that is told to stop has.
+    pub fn end(&mut self) {
+        let since = Instant::now();
+        while self.status.is_none() {
+            match self.child.try_wait() {
+                Ok(None) if since.elapsed() < GRACE => std::thread::sleep(LOOK / 10),
+                Ok(Some(status)) => self.status = Some((status, Instant::now())),
+                Ok(None) | Err(_) => {
+                    signal(&self.child, libc::SIGKILL);
+                    let _ = self.child.wait();
+                    return;
+                }
+            }
+        }
+        if self.is_stopping() {
+            signal(&self.child, libc::SIGKILL);
+        }
+    }
+}
+
+fn send_lines(from: impl Read, lines: &mpsc::Sender<String>) {
+    let mut reader = BufReader::new(from);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut bytes) {
+            Ok(count) if count > 0 => {
+                if lines.send(String::from_utf8_lossy(&bytes).trim_end().to_owned()).is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Runs a command to its end. `line` gets each line of its standard output.
+fn run(command: Command, stop: &AtomicBool, line: &mut dyn FnMut(&str)) -> io::Result<Ended> {
+    let mut each = |text: &str| {
+        line(text);
+        ControlFlow::<Infallible>::Continue(())
+    };
+    match Running::start(command)?.listen(stop, &mut each)? {
+        ControlFlow::Continue(ended) => Ok(ended),
+        ControlFlow::Break(never) => match never {},
     }
 }
 
