@@ -15,7 +15,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, Mac as _};
+use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -97,9 +98,8 @@ impl AotCache {
         let written = (|| {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             file.write_all(compiled)?;
-            let mut mac = Mac::new(&self.key, &name);
-            mac.update(compiled);
-            file.write_all(&mac.finish())?;
+            let mac = mac_of(&self.key, &name)?.chain_update(compiled);
+            file.write_all(&mac.finalize().into_bytes())?;
             fs::rename(&temporary, self.folder.join(&name))
         })();
         if written.is_err() {
@@ -120,7 +120,7 @@ impl AotCache {
     fn verify(&self, name: &str, file: &mut File) -> io::Result<bool> {
         let length = file.metadata()?.len();
         let Some(mut left) = length.checked_sub(MAC_BYTES as u64) else { return Ok(false) };
-        let mut mac = Mac::new(&self.key, name);
+        let mut mac = mac_of(&self.key, name)?;
         let mut part = vec![0; PART_BYTES];
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(PART_BYTES).min(PART_BYTES);
@@ -131,38 +131,14 @@ impl AotCache {
         }
         let mut stored = [0; MAC_BYTES];
         file.read_exact(&mut stored)?;
-        let difference = mac.finish().iter().zip(stored).fold(0, |sum, (ours, theirs)| sum | (ours ^ theirs));
-        Ok(difference == 0)
+        Ok(mac.verify_slice(&stored).is_ok())
     }
 }
 
-/// HMAC-SHA256 over a name and bytes.
-struct Mac {
-    inner: Sha256,
-    outer_pad: [u8; 64],
-}
-
-impl Mac {
-    fn new(key: &[u8; KEY_BYTES], name: &str) -> Self {
-        let pad = |byte: u8| {
-            let mut block = [byte; 64];
-            block.iter_mut().zip(key).for_each(|(slot, key)| *slot ^= key);
-            block
-        };
-        let mut inner = Sha256::new();
-        inner.update(pad(0x36));
-        inner.update((name.len() as u64).to_le_bytes());
-        inner.update(name);
-        Self { inner, outer_pad: pad(0x5c) }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.inner.update(bytes);
-    }
-
-    fn finish(self) -> [u8; MAC_BYTES] {
-        Sha256::new().chain_update(self.outer_pad).chain_update(self.inner.finalize()).finalize().into()
-    }
+/// A keyed hash that begins with a name.
+fn mac_of(key: &[u8; KEY_BYTES], name: &str) -> io::Result<Hmac<Sha256>> {
+    let mac = Hmac::<Sha256>::new_from_slice(key).map_err(io::Error::other)?;
+    Ok(mac.chain_update((name.len() as u64).to_le_bytes()).chain_update(name))
 }
 
 fn read_or_make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
@@ -269,10 +245,8 @@ mod tests {
     #[test]
     fn the_keyed_hash_is_hmac() {
         // RFC 4231 has no 32-byte key; computed with Python's hmac over len || name || data.
-        let mut mac = Mac::new(&[7; 32], "name");
-        mac.update(b"some ");
-        mac.update(b"bytes");
-        assert_eq!(hex::encode(mac.finish()), EXPECTED_MAC);
+        let mac = mac_of(&[7; 32], "name").unwrap().chain_update(b"some ").chain_update(b"bytes");
+        assert_eq!(hex::encode(mac.finalize().into_bytes()), EXPECTED_MAC);
     }
 
     const EXPECTED_MAC: &str = "7fe057d7cde098ce06a8b1103419ae2f62c94ce53a5a2a89f2f603aa3e2843bf";
