@@ -14,6 +14,8 @@ use crate::{bench, plugins, python, tidy, wasm_target};
 
 /// The independent readers' requirements, under the root.
 const READERS: &str = "xtask/readers.txt";
+/// Built programs that the gate runs.
+const TOOLS: &str = "xtask/tools.txt";
 const CARGO_DENY: &str = "0.20.2";
 /// Every build of the gate has the same packages and features, so that nothing is compiled twice.
 const WHOLE: [&str; 4] = ["--release", "--workspace", "--features", "xtask/generator"];
@@ -207,7 +209,7 @@ impl Gate<'_> {
     }
 }
 
-/// A cargo-deny of the pinned version: the one in the path, or one built once for this target folder.
+/// A cargo-deny of the pinned version: the one in the path, else a built one from the Python index, else one built here.
 ///
 /// It is no part of the product and checks one graph in a second, so it is built without optimisation: a third of the time.
 fn cargo_deny(workspace: &Workspace, output: &Output) -> Result<PathBuf> {
@@ -217,6 +219,11 @@ fn cargo_deny(workspace: &Workspace, output: &Output) -> Result<PathBuf> {
     };
     if pinned(Path::new("cargo-deny")) {
         return Ok("cargo-deny".into());
+    }
+    match python::ensure(workspace, TOOLS, output) {
+        Ok(python) if pinned(&python.with_file_name("cargo-deny")) => return Ok(python.with_file_name("cargo-deny")),
+        Ok(_) => output.say("the built cargo-deny does not run here")?,
+        Err(error) => output.say(&format!("there is no built cargo-deny for this machine: {error:#}"))?,
     }
     let tools = workspace.scratch("tools")?;
     let program = tools.join("bin/cargo-deny");
@@ -312,6 +319,12 @@ test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out;
         assert_eq!(counts, Counts { passed: 12, failed: 2, ignored: 1, left_out: 5 });
         assert_eq!(counts.shown(), "   12 passed, 2 failed, 1 skipped");
         assert_eq!(Counts::default().shown(), "");
+    }
+
+    #[test]
+    fn cargo_deny_is_of_one_version() {
+        let pins = include_str!("../tools.txt");
+        assert!(pins.contains(&format!("cargo-deny=={CARGO_DENY} --hash=sha256:")), "{pins}");
     }
 
     #[test]
