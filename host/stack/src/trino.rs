@@ -87,12 +87,15 @@ task.concurrency=2
 task.max-worker-threads=4
 ";
 
+/// Options for its JVM behind ours, with white space between them: `-Xmx6g -XX:TieredStopAtLevel=4` is for statements that take longer than a start.
+const OPTIONS_VARIABLE: &str = "LAKEHOST_STACK_TRINO_OPTIONS";
+
 pub fn launch(home: &Home, program: &Program, settings: &Settings, port: u16, with_nessie: bool) -> Launch {
     // Catalogs are read from `etc/catalog` of the current folder.
     let folder = home.data_folder(Service::Trino);
     let etc = folder.join("etc");
     let (config, levels) = (etc.join("config.properties"), etc.join("log.properties"));
-    let mut launch = Launch::new(program.java.program("java"), folder).arguments([
+    let launch = Launch::new(program.java.program("java"), folder).arguments([
         &format!("-Xmx{}", program.heap),
         "-Xms256m",
         "-XX:+UseG1GC",
@@ -107,6 +110,10 @@ pub fn launch(home: &Home, program: &Program, settings: &Settings, port: u16, wi
         "-Dfile.encoding=UTF-8",
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",
+    ]);
+    // The last one counts of those that say the same.
+    let more = std::env::var(OPTIONS_VARIABLE).unwrap_or_default();
+    let mut launch = launch.arguments(more.split_whitespace()).arguments([
         &format!("-Dconfig={}", config.display()),
         &format!("-Dlog.levels-file={}", levels.display()),
         "-cp",
