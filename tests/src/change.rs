@@ -49,14 +49,12 @@ fn rows_that_a_condition_means_are_deleted_and_no_others() -> Result<()> {
     let id = done["snapshot_id"].as_str().context("no snapshot id")?.to_owned();
     assert_eq!((count(&bench, "true")?, count(&bench, condition)?), (ROWS - meant, 0));
     assert_eq!(one(&bench, &format!("select sum(total_amount) from {TABLE}"), &[])?, before);
-    if let Some(python) = python() {
-        let seen = bench.read_table(&python, TABLE)?;
-        assert_eq!(seen["pyiceberg"]["rows"], ROWS - meant);
-        assert_eq!(seen["summary"]["lakehost.action"], "delete");
-        assert_eq!(seen["summary"]["lakehost.where"], condition);
-        assert_eq!(seen["summary"]["lakehost.rows-deleted"], meant.to_string());
-        assert_eq!(seen["summary"]["total-records"], (ROWS - meant).to_string());
-    }
+    let seen = bench.read_table(&python()?, TABLE)?;
+    assert_eq!(seen["pyiceberg"]["rows"], ROWS - meant);
+    assert_eq!(seen["summary"]["lakehost.action"], "delete");
+    assert_eq!(seen["summary"]["lakehost.where"], condition);
+    assert_eq!(seen["summary"]["lakehost.rows-deleted"], meant.to_string());
+    assert_eq!(seen["summary"]["total-records"], (ROWS - meant).to_string());
     let again = table(&bench, &["delete", TABLE, "--where", condition, "--yes"])?;
     assert_eq!((again["status"].as_str(), again["snapshot_id"].as_str()), (Some("nothing"), None));
 
@@ -123,14 +121,13 @@ fn a_new_layout_holds_for_later_loads_and_compactions() -> Result<()> {
     assert_eq!(done["now"], serde_json::json!(["identity(_lakehost_window)", "day(lpep_pickup_datetime)"]));
     let done = table(&bench, &["set-sort", TABLE, "-fare_amount,trip_distance"])?;
     assert_eq!(done["now"], serde_json::json!(["fare_amount desc", "trip_distance"]));
-    let before = python().map(|python| bench.read_table(&python, TABLE)).transpose()?;
+    let python = python()?;
+    let before = bench.read_table(&python, TABLE)?;
     let compacted = table(&bench, &["compact", TABLE])?;
     assert_eq!((compacted["files_before"].as_u64(), compacted["rows"].as_u64()), (Some(1), Some(ROWS)));
     assert!(compacted["files_after"].as_u64() >= Some(31), "{compacted}");
     let check = |what: &str| -> Result<()> {
-        if let (Some(python), Some(before)) = (python(), &before) {
-            assert_eq!(bench.read_table(&python, TABLE)?["pyiceberg"], before["pyiceberg"], "{what}");
-        }
+        assert_eq!(bench.read_table(&python, TABLE)?["pyiceberg"], before["pyiceberg"], "{what}");
         Ok(())
     };
     check("compacted into days")?;
@@ -151,11 +148,9 @@ fn a_new_layout_holds_for_later_loads_and_compactions() -> Result<()> {
     assert_eq!((code, error.as_str()), (7, "LH0603"), "{message}");
     let (code, error, message) = refused(&bench, &["table", "set-partitioning", TABLE, "--partition-by", "week(x)"])?;
     assert_eq!((code, error.as_str()), (2, "LH0101"), "{message}");
-    if let (Some(python), Some(before)) = (python(), &before) {
-        let seen = bench.read_table(&python, TABLE)?;
-        assert_eq!(seen["pyiceberg"]["columns"]["fare"], before["pyiceberg"]["columns"]["fare_amount"]);
-        assert!(seen["pyiceberg"]["columns"].get("trip_type").is_none());
-    }
+    let seen = bench.read_table(&python, TABLE)?;
+    assert_eq!(seen["pyiceberg"]["columns"]["fare"], before["pyiceberg"]["columns"]["fare_amount"]);
+    assert!(seen["pyiceberg"]["columns"].get("trip_type").is_none());
     Ok(())
 }
 

@@ -90,7 +90,7 @@ pub fn no_orphans(bench: &Bench) -> Result<()> {
 
 #[test]
 fn pyiceberg_makes_changes_and_reads_tables() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&[])?;
     let served = Served::start(&bench, &[])?;
     let seen = served.script(&python, "through_pyiceberg.py", "tour", &[])?;
@@ -130,7 +130,7 @@ fn pyiceberg_makes_changes_and_reads_tables() -> Result<()> {
 
 #[test]
 fn duckdb_makes_changes_and_reads_tables() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&[])?;
     let served = Served::start(&bench, &[])?;
     let seen = served.script(&python, "through_duckdb.py", "tour", &[])?;
@@ -202,8 +202,8 @@ mod on_postgres_and_s3 {
 
     #[test]
     fn two_libraries_read_and_write() -> Result<()> {
-        let (Some(port), Some(minio)) = (programs::postgres(), programs::minio()) else { return Ok(()) };
-        let Some(python) = python() else { return Ok(()) };
+        let (port, minio) = (programs::postgres(), programs::minio());
+        let python = python()?;
         let bench = Bench::serving(&[MONTH])?;
         let name = format!("served{}", std::process::id());
         let profile = format!(
@@ -223,7 +223,7 @@ mod on_postgres_and_s3 {
 
 #[test]
 fn three_writers_at_one_table_lose_no_row_and_no_snapshot() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&[MONTH])?;
     let append = ["--write-mode", "append", "--force"];
     expect(&bench.load("green", "2024-01", &append)?, 0, &["loaded"]);
@@ -276,7 +276,7 @@ fn three_writers_at_one_table_lose_no_row_and_no_snapshot() -> Result<()> {
 
 #[test]
 fn a_load_replaces_its_window_whoever_wrote_to_it() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&[MONTH])?;
     expect(&bench.load("green", "2024-01", &[])?, 0, &["loaded"]);
     let served = Served::start(&bench, &[])?;

@@ -19,10 +19,8 @@ fn check(fault: Fault, times: u32, code: i32, error: &str) -> Result<()> {
     let next = bench.load("green", "2024-01", &[])?;
     let status = if code == 0 { "already-loaded" } else { "loaded" };
     expect(&next, 0, &[status]);
-    if let Some(python) = python() {
-        let seen = bench.read_table(&python, "raw.green_trips")?;
-        assert_eq!((&seen["pyiceberg"]["rows"], &seen["snapshots"]), (&56_551.into(), &1.into()), "{name}");
-    }
+    let seen = bench.read_table(&python()?, "raw.green_trips")?;
+    assert_eq!((&seen["pyiceberg"]["rows"], &seen["snapshots"]), (&56_551.into(), &1.into()), "{name}");
     Ok(())
 }
 
@@ -123,9 +121,7 @@ fn two_runs_at_once_load_the_window_once() -> Result<()> {
         loaded += usize::from(done.statuses()? == ["loaded"]);
     }
     assert_eq!(loaded, 1);
-    if let Some(python) = python() {
-        let seen = bench.read_table(&python, "raw.green_trips")?;
-        assert_eq!((&seen["pyiceberg"]["rows"], &seen["snapshots"]), (&56_551.into(), &1.into()));
-    }
+    let seen = bench.read_table(&python()?, "raw.green_trips")?;
+    assert_eq!((&seen["pyiceberg"]["rows"], &seen["snapshots"]), (&56_551.into(), &1.into()));
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::support::{Bench, expect, python};
 
 #[test]
 fn killed_at_random_moments_rows_are_there_once() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let kills: usize = std::env::var("LAKEHOST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let seed: u64 = std::env::var("LAKEHOST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_240_101);
     eprintln!("{kills} kills, LAKEHOST_SEED={seed}");
@@ -68,7 +68,7 @@ fn killed_at_random_moments_rows_are_there_once() -> Result<()> {
 
 #[test]
 fn killed_before_the_first_commit_the_table_is_born_by_the_next_run() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let mut random = StdRng::seed_from_u64(7);
     let bench = Bench::serving(&["green_tripdata_2024-01.parquet"])?;
     let args = bench.load_args("green", "2024-01", &[]);

@@ -29,13 +29,13 @@ struct Branches {
 }
 
 impl Branches {
-    fn start(services: &str) -> Result<Option<Self>> {
-        let Some(python) = python() else { return Ok(None) };
+    fn start(services: &str) -> Result<Self> {
+        let python = python()?;
         let cluster = Cluster::start(&[&[GREEN][..], &YELLOW].concat(), services)?;
         let at = cluster.address("nessie")?.trim_end_matches("/iceberg").to_owned();
         let branches = Self { cluster, python, at };
         branches.point_at(&branches.at)?;
-        Ok(Some(branches))
+        Ok(branches)
     }
 
     /// Writes the lakehost.toml with a Nessie that is reached there.
@@ -163,7 +163,7 @@ impl Watch {
 
 #[test]
 fn a_run_is_seen_at_once_or_not_at_all() -> Result<()> {
-    let Some(branches) = Branches::start("nessie")? else { return Ok(()) };
+    let branches = Branches::start("nessie")?;
     at_once(&branches)?;
     failed_checks_wait(&branches)?;
     conflicts_publish_nothing(&branches)?;
@@ -350,27 +350,27 @@ fn models_are_seen_with_their_rows(branches: &Branches, engine: &str) -> Result<
 
 #[test]
 fn models_on_duckdb_are_published_with_their_rows() -> Result<()> {
-    let Some(branches) = Branches::start("nessie")? else { return Ok(()) };
+    let branches = Branches::start("nessie")?;
     models_are_seen_with_their_rows(&branches, "duckdb")
 }
 
-#[test]
-fn models_on_trino_are_published_with_their_rows() -> Result<()> {
-    if std::env::var_os("LAKEHOST_FULL").is_none() {
-        eprintln!("skipped: models on Trino on a branch (LAKEHOST_FULL is not set; `cargo xtask test --full` sets it)");
-        return Ok(());
+mod takes_minutes {
+    use super::*;
+
+    #[test]
+    fn models_on_trino_are_published_with_their_rows() -> Result<()> {
+        let branches = Branches::start("trino,nessie")?;
+        models_are_seen_with_their_rows(&branches, "trino")?;
+        let left = branches.ok(0, &["query", "show catalogs", "--engine", "trino"])?;
+        assert_eq!(left, json!([{ "Catalog": "lake" }, { "Catalog": "nessie" }, { "Catalog": "system" }]));
+        // Keys are sent when the profile says so; else the run is refused before it makes a branch.
+        let file = branches.cluster.bench.dir.path().join("lakehost.toml");
+        let text = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, text.replace("\"s3.aws-access-key\"", "\"s3.aws-access-kex\""))?;
+        let refused = branches.ok(2, &["run", "models", "--month", "2024-04"])?;
+        assert_eq!((&refused["error"]["code"], &refused["publish"]), (&"LH0108".into(), &Value::Null), "{refused:#}");
+        let hint = refused["error"]["hint"].as_str().unwrap_or_default();
+        assert!(hint.contains("branch_catalog") && hint.contains("s3.aws-secret-key"), "{hint}");
+        Ok(())
     }
-    let Some(branches) = Branches::start("trino,nessie")? else { return Ok(()) };
-    models_are_seen_with_their_rows(&branches, "trino")?;
-    let left = branches.ok(0, &["query", "show catalogs", "--engine", "trino"])?;
-    assert_eq!(left, json!([{ "Catalog": "lake" }, { "Catalog": "nessie" }, { "Catalog": "system" }]));
-    // Keys are sent when the profile says so; else the run is refused before it makes a branch.
-    let file = branches.cluster.bench.dir.path().join("lakehost.toml");
-    let text = std::fs::read_to_string(&file)?;
-    std::fs::write(&file, text.replace("\"s3.aws-access-key\"", "\"s3.aws-access-kex\""))?;
-    let refused = branches.ok(2, &["run", "models", "--month", "2024-04"])?;
-    assert_eq!((&refused["error"]["code"], &refused["publish"]), (&"LH0108".into(), &Value::Null), "{refused:#}");
-    let hint = refused["error"]["hint"].as_str().unwrap_or_default();
-    assert!(hint.contains("branch_catalog") && hint.contains("s3.aws-secret-key"), "{hint}");
-    Ok(())
 }

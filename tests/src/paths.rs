@@ -6,7 +6,7 @@ use crate::support::{Bench, expect, python};
 
 #[test]
 fn the_page_path_equals_the_reference_on_genuine_months() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&["green_tripdata_2024-01.parquet", "yellow_tripdata_2024-01.parquet"])?;
     for (dataset, pickup) in [("green", "lpep_pickup_datetime"), ("yellow", "tpep_pickup_datetime")] {
         let day = format!("day({pickup})");

@@ -39,7 +39,7 @@ fn contents(bench: &Bench, python: &std::path::Path) -> Result<[Value; 2]> {
 
 #[test]
 fn replayed_rows_are_those_of_a_load_with_the_new_rules() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let truth = Bench::serving(&[JANUARY])?;
     pipeline(&truth, LAX)?;
     expect(&run(&truth)?, 0, &["loaded"]);
@@ -96,7 +96,7 @@ fn replayed_rows_are_those_of_a_load_with_the_new_rules() -> Result<()> {
 
 #[test]
 fn killed_anywhere_rows_are_in_one_of_the_two_tables() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&[])?;
     month(&bench, &python, "2024-01", "select * from {january} limit 3000")?;
     // Rows of both tables, and a sum that tells whether they are the same ones.
@@ -145,7 +145,7 @@ fn drifted(bench: &Bench, python: &std::path::Path) -> Result<()> {
 
 #[test]
 fn a_relaxed_contract_lets_rows_in() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&[])?;
     drifted(&bench, &python)?;
     let load = || bench.run(&["run", "green", "--month", "2024-01..2024-02", "--format", "json"]);
@@ -179,7 +179,7 @@ fn a_relaxed_contract_lets_rows_in() -> Result<()> {
 
 #[test]
 fn a_failed_check_leaves_both_tables_as_they_were() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&[])?;
     month(&bench, &python, "2024-01", "select * from {january} limit 3000")?;
     pipeline(&bench, STRICT)?;

@@ -70,13 +70,10 @@ pub fn component(name: &str) -> PathBuf {
     folder.join(format!("{name}.wasm"))
 }
 
-/// Python with the pinned readers, or the reason to say so in the test's output.
-pub fn python() -> Option<PathBuf> {
+/// Python with the pinned readers.
+pub fn python() -> Result<PathBuf> {
     let python = std::env::var_os("LAKEHOST_PYTHON").map(PathBuf::from);
-    if python.is_none() {
-        eprintln!("skipped: LAKEHOST_PYTHON is not set; `cargo xtask test` makes that environment");
-    }
-    python
+    python.context("LAKEHOST_PYTHON is not set; `cargo xtask test` makes that environment and says where it is")
 }
 
 /// A month drawn from the genuine ones by the project's generator, at a path. Gives its number of rows.
@@ -182,7 +179,7 @@ impl Bench {
 }
 
 /// Compiled components are shared by all tests of this machine: each is compiled once.
-fn shared_cache() -> PathBuf {
+pub fn shared_cache() -> PathBuf {
     beside_this_test("").join("../test-cache")
 }
 

@@ -15,7 +15,7 @@ const MONTHS: [&str; 6] = [
 
 #[test]
 fn six_months_are_six_windows_and_six_snapshots() -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let bench = Bench::serving(&MONTHS)?;
     let cleaner = ["--cleaner", "trip_cleaner.wasm", "--table", "clean.yellow_trips", "--metadata-columns"];
     let done = bench.load("yellow", "2024-01..2024-06", &cleaner)?;

@@ -32,6 +32,7 @@ pub const NEEDS_S3: [&str; 4] = ["on_s3::", "and_s3::", "store::s3::tests::", "t
 const NEEDS_BOTH: [&str; 1] = ["stack_tests::"];
 const NEEDS_CLUSTER: [&str; 2] = ["cluster::", "nessie::"];
 const NEEDS_SPARK: [&str; 1] = ["with_spark::"];
+const NEEDS_TIME: [&str; 1] = ["takes_minutes::"];
 
 /// Spark's Python packages, under the root.
 const SPARK: &str = "xtask/spark.txt";
@@ -63,6 +64,9 @@ impl Services {
             }
             Some(Err(error)) => services.lack(format!("Spark ({error:#})"), &NEEDS_SPARK),
             None => services.lack("Spark (`--full` alone runs it)".to_owned(), &NEEDS_SPARK),
+        }
+        if !full {
+            services.lack("what takes minutes (`--full` alone runs it)".to_owned(), &NEEDS_TIME);
         }
         Ok(services)
     }

@@ -20,18 +20,15 @@ struct Own {
 }
 
 impl Own {
-    /// None, with a word, where a program is missing.
-    fn new() -> Option<Self> {
-        if postgres::programs().is_none() || install::present_minio().is_none() {
-            eprintln!(
-                "skipped: a stack (no MinIO or no Postgres; LAKEHOST_MINIO and {} name them)",
-                postgres::VARIABLE
-            );
-            return None;
-        }
+    fn new() -> Self {
+        assert!(
+            postgres::programs().is_some() && install::present_minio().is_some(),
+            "no MinIO or no Postgres: LAKEHOST_MINIO and {} name them, as `cargo xtask test` does",
+            postgres::VARIABLE
+        );
         let folder = tempfile::tempdir().unwrap();
         let stack = Stack::new(Home::at(&folder.path().join("home")).unwrap()).unwrap();
-        Some(Self { stack, _folder: folder })
+        Self { stack, _folder: folder }
     }
 
     fn up(&self) -> Vec<Outcome> {
@@ -78,7 +75,7 @@ fn signal(process: &Process, signal: libc::c_int) {
 
 #[test]
 fn up_is_ready_and_again_changes_nothing_and_down_leaves_nothing() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     assert_eq!(own.up(), [Outcome::Started; 2]);
     let before = own.state();
     assert_eq!(own.up(), [Outcome::AlreadyRunning; 2]);
@@ -115,7 +112,7 @@ fn up_is_ready_and_again_changes_nothing_and_down_leaves_nothing() {
 
 #[test]
 fn a_port_that_somebody_took_is_not_fought_over() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     own.up();
     let before = own.state().ports;
     own.down();
@@ -128,7 +125,7 @@ fn a_port_that_somebody_took_is_not_fought_over() {
 
 #[test]
 fn one_that_died_is_told_and_started_again() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     own.up();
     signal(&own.process(Service::Minio), libc::SIGKILL);
     assert_eq!(own.health(Service::Minio), Health::Died);
@@ -138,7 +135,7 @@ fn one_that_died_is_told_and_started_again() {
 
 #[test]
 fn a_stale_state_file_ends_no_stranger() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     own.up();
     let mut stranger = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let mut state = own.state();
@@ -156,7 +153,7 @@ fn a_stale_state_file_ends_no_stranger() {
 
 #[test]
 fn a_service_that_dies_at_once_is_told_with_its_last_words() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     own.up();
     own.down();
     // A cluster of a version that no program has.
@@ -174,7 +171,7 @@ fn a_service_that_dies_at_once_is_told_with_its_last_words() {
 
 #[test]
 fn an_interrupted_up_leaves_nothing() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     // As soon as one service is ready, Ctrl-C.
@@ -187,7 +184,7 @@ fn an_interrupted_up_leaves_nothing() {
 
 #[test]
 fn two_at_once_start_one_stack() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     let (one, other) = std::thread::scope(|scope| {
         let (one, other) = (scope.spawn(|| own.up()), scope.spawn(|| own.up()));
         (one.join().unwrap(), other.join().unwrap())
@@ -199,7 +196,7 @@ fn two_at_once_start_one_stack() {
 
 #[test]
 fn two_stacks_live_beside_each_other() {
-    let (Some(one), Some(other)) = (Own::new(), Own::new()) else { return };
+    let (one, other) = (Own::new(), Own::new());
     one.up();
     other.up();
     let (ports, theirs) = (one.state().ports, other.state().ports);
@@ -214,7 +211,7 @@ fn two_stacks_live_beside_each_other() {
 
 #[test]
 fn the_bucket_is_refused_to_a_wrong_key() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     own.up();
     let ports = own.state().ports;
     let mut settings = crate::stack::settings(&ports, &own.stack.home.secrets().unwrap());
@@ -225,7 +222,7 @@ fn the_bucket_is_refused_to_a_wrong_key() {
 
 #[test]
 fn data_goes_only_when_nothing_runs() {
-    let Some(own) = Own::new() else { return };
+    let own = Own::new();
     own.up();
     let error = own.stack.wipe(&Watch::nobody()).unwrap_err();
     assert_eq!(error.to_string(), "the data cannot be removed while minio, postgres is up");

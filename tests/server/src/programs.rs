@@ -59,23 +59,23 @@ struct Running {
     _keeper: Child,
 }
 
-/// The port of a Postgres with the user and superuser `lakehost`, who needs no password as others do, and the database `postgres`. `None`, with a word on
-/// stderr, where there are no programs to start one.
+/// The port of a Postgres with the user and superuser `lakehost`, who needs no password as others do, and the database `postgres`.
+///
+/// # Panics
+/// Where there are no programs to start one: `cargo xtask test` leaves such tests out by name.
 #[must_use]
-pub fn postgres() -> Option<u16> {
-    static CLUSTER: OnceLock<Option<Running>> = OnceLock::new();
+pub fn postgres() -> u16 {
+    static CLUSTER: OnceLock<Running> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| {
-        let Some(programs) = lakehost_stack::postgres::programs() else {
-            skipped("postgres (no initdb; LAKEHOST_POSTGRES_BIN names the folder of the programs)");
-            return None;
-        };
-        Some(start(POSTGRES, &programs, &[], |port| {
+        let programs = lakehost_stack::postgres::programs()
+            .expect("no Postgres: LAKEHOST_POSTGRES_BIN names the folder of its programs, which `cargo xtask test` finds or installs");
+        start(POSTGRES, &programs, &[], |port| {
             let mut asked = Command::new(programs.join("pg_isready"));
             asked.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
             asked.status().is_ok_and(|status| status.success())
-        }))
+        })
     });
-    cluster.as_ref().map(|running| running.port)
+    cluster.port
 }
 
 /// A MinIO: where it is and how it lets one in.
@@ -97,31 +97,26 @@ impl Minio {
     }
 }
 
-/// A MinIO, or Versity's gateway where `LAKEHOST_VERSITYGW` names it; `None`, with a word on stderr, where the program is not.
+/// A MinIO, or Versity's gateway where `LAKEHOST_VERSITYGW` names it.
+///
+/// # Panics
+/// Where neither program is: `cargo xtask test` leaves such tests out by name.
 #[must_use]
-pub fn minio() -> Option<Minio> {
-    static SERVER: OnceLock<Option<Running>> = OnceLock::new();
+pub fn minio() -> Minio {
+    static SERVER: OnceLock<Running> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
         if let Some(gateway) = std::env::var_os(lakehost_stack::install::VERSITYGW_VARIABLE) {
             let variables: Vec<(&str, String)> =
                 lakehost_stack::versitygw_variables(Minio::KEY, Minio::SECRET).into_iter().collect();
-            return Some(start(VERSITYGW, Path::new(&gateway), &variables, lakehost_stack::versitygw_is_ready));
+            return start(VERSITYGW, Path::new(&gateway), &variables, lakehost_stack::versitygw_is_ready);
         }
-        let Some(program) = lakehost_stack::install::present_minio() else {
-            skipped("S3 (no MinIO in the path or built by `lakehost stack`; LAKEHOST_MINIO names it)");
-            return None;
-        };
+        let program = lakehost_stack::install::present_minio()
+            .expect("no S3 server: LAKEHOST_MINIO names MinIO, which `cargo xtask test --full` builds");
         let variables: Vec<(&str, String)> =
             lakehost_stack::minio_variables(Minio::KEY, Minio::SECRET).into_iter().collect();
-        Some(start(MINIO, &program, &variables, lakehost_stack::minio_is_ready))
+        start(MINIO, &program, &variables, lakehost_stack::minio_is_ready)
     });
-    server.as_ref().map(|running| Minio { port: running.port })
-}
-
-/// For the test's output.
-#[expect(clippy::print_stderr, reason = "what was skipped is shown where the test's own words are")]
-fn skipped(what: &str) {
-    eprintln!("skipped: {what}");
+    Minio { port: server.port }
 }
 
 fn start(script: &str, program: &Path, variables: &[(&str, String)], ready: impl Fn(u16) -> bool) -> Running {

@@ -34,7 +34,7 @@ fn expect_models(done: &Done, windows: &[&str]) -> Result<()> {
 }
 
 fn end_to_end(spark: Option<&Spark>) -> Result<()> {
-    let Some(python) = python() else { return Ok(()) };
+    let python = python()?;
     let files = [&[GREEN][..], &YELLOW].concat();
     let cluster = Cluster::start(&files, "trino")?;
     let bench = &cluster.bench;

@@ -6,14 +6,10 @@ use serde_json::json;
 use super::Cluster;
 use super::end_to_end::YELLOW;
 use crate::models::copy;
-use crate::support::{python, root};
+use crate::support::root;
 
 #[test]
 fn models_on_trino_are_those_of_the_embedded_profile() -> Result<()> {
-    // The readers' Python stands for one that can set dbt up.
-    if python().is_none() {
-        return Ok(());
-    }
     let cluster = Cluster::shared(&YELLOW)?;
     let bench = &cluster.bench;
     copy(&root().join("dbt_project"), &bench.dir.path().join("dbt_project"))?;

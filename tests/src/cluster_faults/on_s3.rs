@@ -32,9 +32,9 @@ impl Bucket {
 }
 
 /// `None`, with a word on stderr, where there is no store to start.
-fn world() -> Result<Option<(World, Bucket)>> {
+fn world() -> Result<(World, Bucket)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let Some(minio) = programs::minio() else { return Ok(None) };
+    let minio = programs::minio();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let warehouse = format!("s3://{}/faults{}-{number}", Minio::BUCKET, std::process::id());
     let bucket = Bucket { warehouse, minio };
@@ -48,12 +48,12 @@ fn world() -> Result<Option<(World, Bucket)>> {
     });
     let world =
         World::on(bench, |profile| bucket.section(profile, &minio.url(), ""), &for_pyiceberg, &[Minio::SECRET])?;
-    Ok(Some((world, bucket)))
+    Ok((world, bucket))
 }
 
 #[test]
 fn a_store_that_fails_in_mid_run_leaves_the_table_whole() -> Result<()> {
-    let Some((mut world, bucket)) = world()? else { return Ok(()) };
+    let (mut world, bucket) = world()?;
     let proxy = Proxy::start(&bucket.minio.url())?;
     world.broken(&bucket.section("broken", &proxy.url(), ""))?;
     let data = || Match::method("PUT").on("/data/");
@@ -114,7 +114,7 @@ fn a_store_that_fails_in_mid_run_leaves_the_table_whole() -> Result<()> {
 
 #[test]
 fn wrong_keys_and_missing_buckets_come_with_their_own_way_out() -> Result<()> {
-    let Some((mut world, bucket)) = world()? else { return Ok(()) };
+    let (mut world, bucket) = world()?;
     let straight = bucket.section("broken", &bucket.minio.url(), "");
     let keys = ["LH0503", "[profile.NAME.s3]", "`access_key_id` and `secret_access_key`"];
     let cases = [
@@ -138,7 +138,7 @@ fn wrong_keys_and_missing_buckets_come_with_their_own_way_out() -> Result<()> {
 
 #[test]
 fn a_certificate_is_for_its_name_and_of_a_known_authority() -> Result<()> {
-    let Some((mut world, bucket)) = world()? else { return Ok(()) };
+    let (mut world, bucket) = world()?;
     let authority = Authority::new(world.bench.dir.path())?;
     let upstream = bucket.minio.url();
     let front = |name: &str| -> Result<(Proxy, String)> {

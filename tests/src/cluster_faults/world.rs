@@ -86,7 +86,7 @@ impl World {
         let mut world = Self { bench, sound, secrets, reader: None };
         world.broken("")?;
         expect(&world.load("sound", MONTHS[0])?, 0, &["loaded"]);
-        world.reader = python().map(|python| Reader::start(&python, for_pyiceberg)).transpose()?;
+        world.reader = Some(Reader::start(&python()?, for_pyiceberg)?);
         Ok(world)
     }
 

@@ -152,7 +152,7 @@ fn others_read_what_is_left() {
         .lake()
         .delete_where(&table(), &RowFilter::And(vec![id(CompareOp::GreaterEq, 5), id(CompareOp::Less, 25)]), &DO)
         .unwrap();
-    let Some(read) = readers::read(&world, "raw.trips") else { return };
+    let read = readers::read(&world, "raw.trips");
     let main = &read["refs"]["main"];
     let ids: Vec<&str> = main["duckdb"].as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
     assert_eq!(ids, ["0", "1", "2", "25", "26", "27", "28", "29", "3", "4"]);

@@ -9,9 +9,8 @@ use crate::PostgresOptions;
 
 static CATALOGS: AtomicU32 = AtomicU32::new(0);
 
-/// `None` where there is no Postgres.
-pub fn catalog() -> Option<PostgresOptions> {
-    let url = format!("postgresql://lakehost@127.0.0.1:{}/postgres", programs::postgres()?);
+pub fn catalog() -> PostgresOptions {
+    let url = format!("postgresql://lakehost@127.0.0.1:{}/postgres", programs::postgres());
     let number = CATALOGS.fetch_add(1, Ordering::Relaxed);
-    Some(PostgresOptions { name: format!("catalog{number}"), ..PostgresOptions::new(Secret::new(url)) })
+    PostgresOptions { name: format!("catalog{number}"), ..PostgresOptions::new(Secret::new(url)) }
 }

@@ -1,4 +1,4 @@
-//! The same world on every catalog and every store. Where a server cannot be started the world has the next best, and stderr says so.
+//! The same world on every catalog and every store.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -30,20 +30,20 @@ macro_rules! worlds {
 }
 
 worlds! {
-    /// A world whose catalog is in Postgres, or in SQLite where no Postgres can be started.
+    /// A world whose catalog is in Postgres.
     PostgresWorld = World::with(in_postgres);
     /// A world whose catalog speaks HTTP.
     RestWorld = World::with(behind_rest);
-    /// A world whose warehouse is in a bucket, or in a folder where no MinIO can be started.
-    S3World = World { bucket: minio::bucket(), ..World::new() };
+    /// A world whose warehouse is in a bucket.
+    S3World = World { bucket: Some(minio::bucket()), ..World::new() };
     /// Postgres and a bucket.
-    PostgresS3World = World { bucket: minio::bucket(), ..World::with(in_postgres) };
+    PostgresS3World = World { bucket: Some(minio::bucket()), ..World::with(in_postgres) };
     /// A catalog that speaks HTTP, and a bucket that it writes its metadata files to.
     RestS3World = rest_on_s3();
 }
 
 fn in_postgres(_: &Path) -> Place {
-    postgres::catalog().map_or(Place::Sqlite, Place::Postgres)
+    Place::Postgres(postgres::catalog())
 }
 
 fn behind_rest(folder: &Path) -> Place {
@@ -51,7 +51,7 @@ fn behind_rest(folder: &Path) -> Place {
 }
 
 fn rest_on_s3() -> World {
-    let Some((options, root)) = minio::bucket() else { return World::with(behind_rest) };
+    let (options, root) = minio::bucket();
     let store = S3Store::new(options.clone()).unwrap();
     let (puts, deletes, at) = (store.clone(), store, root.clone());
     let server = RestServer::with(CatalogFiles {
