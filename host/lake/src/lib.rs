@@ -34,6 +34,7 @@ mod layout;
 mod load;
 mod loaded;
 mod location;
+mod look_up;
 mod maintain;
 mod masked;
 mod merge;
@@ -78,6 +79,7 @@ pub use history::{AsOf, SnapshotInfo, snapshot_as_of};
 pub use inspect::MetadataTable;
 pub use intent::Intent;
 pub use lake::IcebergLake;
+pub use look_up::LookUp;
 pub use maintain::{
     CompactOptions, Compacted, ExpireOptions, Expired, Maintained, Orphan, OrphanKind, OrphanOptions, SortKey,
     Thresholds,
@@ -91,8 +93,6 @@ pub use reshape::Reshaped;
 pub use resolve::{Resolution, Resolved};
 pub use run_branch::{BranchState, Discarded, Published, RunBranch, RunBranches, RunError, Swept};
 pub use show::Shown;
-pub use store::{
-    KeySource, LocalStore, PendingUpload, Renew, S3Keys, S3Options, S3Store, Store, StoreBytes, StoredFile,
-};
+pub use store::{LocalStore, PendingUpload, Renew, S3Keys, S3Options, S3Store, Store, StoreBytes, StoredFile};
 pub use tables::{ColumnLine, Dropped, TableDetails, TableLine};
 pub use tls::Tls;

@@ -26,7 +26,7 @@ use lakehost_columnar::{ByteSource, FileSink};
 pub use local::LocalStore;
 pub(crate) use refusal::{Reason, Refusal};
 pub use s3::{S3Options, S3Store};
-pub use s3_fresh::{KeySource, S3Keys};
+pub use s3_fresh::S3Keys;
 #[cfg(test)]
 pub use s3_sink::PART_BYTES;
 

@@ -52,7 +52,7 @@ pub struct CatalogKeys {
     pub name: Option<String>,
     /// Of Postgres.
     pub password: Option<SecretRef>,
-    /// Of a REST catalog; somebody else renews it.
+    /// Of a REST catalog; somebody else renews it, and one from a file or a command is looked up again when it is refused.
     pub token: Option<SecretRef>,
     /// OAuth2 client credentials.
     pub client_id: Option<String>,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lakehost_lake::{
-    CatalogOptions, KeySource, PostgresOptions, RestAuth, RestOptions, S3Keys, S3Options, Tls, is_branch_name,
+    CatalogOptions, LookUp, PostgresOptions, RestAuth, RestOptions, S3Keys, S3Options, Tls, is_branch_name,
 };
 use lakehost_pipeline::{Diagnostic as _, Secret};
 use url::Url;
@@ -97,7 +97,14 @@ impl CatalogSection {
     fn auth(&self, folder: &Path) -> Result<RestAuth, Wrong> {
         let keys = &self.keys;
         if let Some(token) = secret(keys.token.as_ref(), "token", folder)? {
-            return Ok(RestAuth::Token(token));
+            let (reference, folder) = (keys.token.clone(), folder.to_owned());
+            let again = keys.token.as_ref().is_some_and(SecretRef::may_change).then(|| {
+                LookUp::new(move || match secret(reference.as_ref(), "token", &folder) {
+                    Ok(found) => found.ok_or_else(|| "the profile names no token".to_owned()),
+                    Err(wrong) => Err(wrong.message),
+                })
+            });
+            return Ok(RestAuth::Token { token, again });
         }
         let Some(client_secret) = secret(keys.client_secret.as_ref(), "client_secret", folder)? else {
             return Ok(RestAuth::None);
@@ -283,9 +290,9 @@ impl S3Section {
 
     /// Whether another look may find other keys: a file is rewritten, and a command answers anew; a variable stays as it is.
     fn may_change(&self) -> bool {
-        let of = |reference: &SecretRef| !matches!(reference, SecretRef::Env(_));
-        let id = self.access_key_id.as_ref().is_some_and(|id| matches!(id, Header::Secret(reference) if of(reference)));
-        id || [&self.secret_access_key, &self.session_token].into_iter().flatten().any(of)
+        let id = self.access_key_id.as_ref();
+        let id = id.is_some_and(|id| matches!(id, Header::Secret(reference) if reference.may_change()));
+        id || [&self.secret_access_key, &self.session_token].into_iter().flatten().any(SecretRef::may_change)
     }
 
     /// How buckets are reached.
@@ -312,7 +319,7 @@ impl S3Section {
         let keys = self.keys(folder)?;
         let (section, place) = (self.clone(), folder.to_owned());
         let key_source = self.may_change().then(|| {
-            KeySource::new(move || match section.keys(&place) {
+            LookUp::new(move || match section.keys(&place) {
                 Ok(Some(keys)) => Ok(keys),
                 Ok(None) => Err("the profile names no keys".to_owned()),
                 Err(wrong) => Err(wrong.message),

@@ -101,6 +101,11 @@ impl fmt::Display for SecretRef {
 }
 
 impl SecretRef {
+    /// Whether it may be another one while a command works: a variable of this process stays as it is.
+    pub fn may_change(&self) -> bool {
+        !matches!(self, Self::Env(_))
+    }
+
     /// The secret; else why not. Relative paths start in `folder`.
     pub fn resolve(&self, folder: &Path) -> Result<Secret, String> {
         let text = match self {

@@ -23,10 +23,11 @@ use object_store::{ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Retry
 use tokio::runtime::Runtime;
 
 use super::refusal::io_error;
-use super::s3_fresh::{Fresh, GivenKeys, KeySource, Renewing, S3Keys};
+use super::s3_fresh::{Fresh, GivenKeys, Renewing, S3Keys};
 use super::s3_keys::VendedKeys;
 use super::s3_sink::S3Sink;
 use super::{PendingUpload, Renew, Store, StoredFile, iceberg_storage, s3_uploads};
+use crate::LookUp;
 use crate::tls::Tls;
 
 /// How a bucket is reached. What is not given comes from the `AWS_` variables of the environment.
@@ -41,7 +42,7 @@ pub struct S3Options {
     pub secret_key: Option<Secret>,
     pub session_token: Option<Secret>,
     /// Where the keys come from, when others may be found there later.
-    pub key_source: Option<KeySource>,
+    pub key_source: Option<LookUp<S3Keys>>,
     /// Allow an endpoint without encryption.
     pub allow_http: bool,
     /// What an encrypted connection trusts and shows.

@@ -17,6 +17,7 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 
 use super::refusal::{EXPIRED, code_of};
+use crate::LookUp;
 
 /// Who has no other keys than those that were refused is left alone for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,31 +44,6 @@ impl S3Keys {
         })
     }
 }
-
-/// Looks the keys up where they come from; else a sentence on why it cannot.
-#[derive(Clone)]
-pub struct KeySource(Arc<dyn Fn() -> Result<S3Keys, String> + Send + Sync>);
-
-impl KeySource {
-    /// It may take its time: it is asked on a thread of its own.
-    pub fn new(look_up: impl Fn() -> Result<S3Keys, String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(look_up))
-    }
-}
-
-impl fmt::Debug for KeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeySource")
-    }
-}
-
-impl PartialEq for KeySource {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for KeySource {}
 
 /// Keys that can be had again.
 #[async_trait]
@@ -105,14 +81,14 @@ impl Used {
 /// The profile's own keys.
 #[derive(Debug)]
 pub(super) struct GivenKeys {
-    source: KeySource,
+    source: LookUp<S3Keys>,
     held: Mutex<Arc<AwsCredential>>,
     /// One looks up at a time, and the others take what it finds. When nothing new was found last.
     looked_up: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl GivenKeys {
-    pub fn new(keys: &S3Keys, source: KeySource) -> Self {
+    pub fn new(keys: &S3Keys, source: LookUp<S3Keys>) -> Self {
         Self { source, held: Mutex::new(keys.credential()), looked_up: tokio::sync::Mutex::new(None) }
     }
 
@@ -141,9 +117,7 @@ impl Fresh for GivenKeys {
         if looked_up.is_some_and(|at| at.elapsed() < PATIENCE) {
             return None;
         }
-        let source = self.source.clone();
-        let found = tokio::task::spawn_blocking(move || (source.0)()).await.ok()?;
-        let found = found.inspect_err(|reason| {
+        let found = self.source.ask().await.inspect_err(|reason| {
             tracing::warn!(reason, "the bucket's keys have run out, and no others can be looked up");
         });
         match found.ok().map(|keys| keys.credential()).filter(|found| **found != *present) {

@@ -61,7 +61,7 @@ impl HttpConnector for To {
 fn client(good: u32, refusal: &'static str) -> (impl ObjectStoreExt, Seen, Arc<AtomicU32>) {
     let (seen, asked) = (Seen::default(), Arc::new(AtomicU32::new(0)));
     let counted = Arc::clone(&asked);
-    let source = KeySource::new(move || {
+    let source = LookUp::new(move || {
         counted.fetch_add(1, Ordering::SeqCst);
         Ok(keys(1))
     });

@@ -1,17 +1,23 @@
 //! A catalog that speaks HTTP: what each kind of answer does to a load.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lakehost_pipeline::Secret;
 use lakehost_pipeline::ports::{Committed, Lake};
 
 use super::support::{Job, RestWorld, Trouble, rows, table};
-use crate::{CatalogOptions, IcebergLake, LakeOptions, RefKind, RestAuth, RestOptions};
+use crate::{CatalogOptions, IcebergLake, LakeOptions, LookUp, RefKind, RestAuth, RestOptions};
 
 fn open(world: &RestWorld, change: impl FnOnce(&mut RestOptions)) -> crate::Result<IcebergLake> {
     let mut options = RestOptions::new(world.server().url().parse().unwrap());
     change(&mut options);
     IcebergLake::open(LakeOptions { catalog: CatalogOptions::Rest(Box::new(options)), ..world.options() })
+}
+
+fn credential(text: &str) -> RestAuth {
+    RestAuth::Credential { credential: Secret::new(text), server: None, scope: None }
 }
 
 const REFUSAL: &str = r#"{"error": {"message": "no, never", "type": "BadRequestException", "code": 400}}"#;
@@ -171,7 +177,6 @@ fn a_request_that_arrives_after_its_client_gave_up_lands_at_most_once() {
 fn a_token_that_runs_out_during_a_commit_is_renewed_and_the_request_sent_again() {
     let world = RestWorld::new();
     world.server().guard();
-    let credential = |text: &str| RestAuth::Credential { credential: Secret::new(text), server: None, scope: None };
     let lake = open(&world, |options| options.auth = credential("id:secret")).unwrap();
     Job::month("2023-12", 100..110).land(&lake);
     let before = world.server().commits();
@@ -188,12 +193,42 @@ fn a_token_that_runs_out_during_a_commit_is_renewed_and_the_request_sent_again()
     assert_ne!(last[0].header("authorization"), last[1].header("authorization"));
     world.check_no_orphans(&lake);
 
-    for wrong in [credential("id:hunter2"), RestAuth::Token(Secret::new("hunter2")), RestAuth::None] {
+    for wrong in
+        [credential("id:hunter2"), RestAuth::Token { token: Secret::new("hunter2"), again: None }, RestAuth::None]
+    {
         let error = open(&world, |options| options.auth = wrong).unwrap_err();
         assert_eq!(lakehost_pipeline::Diagnostic::code(&error).0, "LH0606", "{error:?}");
         let shown = format!("{error} {error:?} {:?}", lakehost_pipeline::Diagnostic::cause(&error));
         assert!(!shown.contains("hunter2"), "{shown}");
     }
+}
+
+#[test]
+fn a_token_that_somebody_else_renews_is_looked_up_again_when_it_is_refused() {
+    let world = RestWorld::new();
+    world.server().guard();
+    // What lies in the file: first an old token, then the good one.
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let again = LookUp::new(move || {
+        let number = counted.fetch_add(1, Ordering::SeqCst);
+        Ok(Secret::new(["first", "token1"].get(number as usize).copied().unwrap_or("token1")))
+    });
+    let auth = RestAuth::Token { token: Secret::new("hunter2"), again: Some(again) };
+    let lake = open(&world, |options| options.auth = auth).unwrap();
+    Job::month("2023-12", 100..110).land(&lake);
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "an answer of 401 is enough");
+    world.server().trouble([Trouble::ExpireToken]);
+    let ended = Job::month("2024-01", 0..10).run(&lake).unwrap();
+    assert!(matches!(ended, Committed::Landed { attempts: 1, .. }), "{ended:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "the one that was found is kept");
+    // Nobody renews it: the commit is refused, and so is the look at what became of it.
+    world.server().trouble([Trouble::ExpireToken]);
+    let error = Job::month("2024-02", 0..10).run(&lake).unwrap_err();
+    assert_eq!(error.code().0, "LH0651", "{error:?}");
+    assert!(!format!("{error:?}").contains("token1"), "{error:?}");
+    let lake = open(&world, |options| options.auth = credential("id:secret")).unwrap();
+    assert_eq!(rows(&world, &lake).len(), 2, "two months, as before");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Tokens: given, or fetched for a client credential and fetched again before they run out.
+//! Tokens: given, and looked up again when they are refused; or fetched for a client credential, and fetched again before they run out.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::LookUp;
 use crate::error::{Error, Result};
 
 /// How requests are authorised.
@@ -14,8 +15,8 @@ use crate::error::{Error, Result};
 pub enum RestAuth {
     #[default]
     None,
-    /// A token that somebody else renews.
-    Token(Secret),
+    /// A token that somebody else renews, and where a renewed one is found.
+    Token { token: Secret, again: Option<LookUp<Secret>> },
     /// OAuth2 client credentials.
     Credential {
         /// `id:secret`, or a secret alone.
@@ -75,7 +76,7 @@ impl Tokens {
     pub async fn get(&self, client: &reqwest::Client, refused: Option<&Secret>) -> Result<Option<Secret>> {
         let credential = match &self.auth {
             RestAuth::None => return Ok(None),
-            RestAuth::Token(token) => return Ok(Some(token.clone())),
+            RestAuth::Token { token, again } => return Ok(Some(self.given(token, again.as_ref(), refused).await)),
             RestAuth::Credential { credential, scope, .. } => (credential, scope.as_deref().unwrap_or("catalog")),
         };
         // Others wait here while one fetches.
@@ -94,6 +95,20 @@ impl Tokens {
         let token = Secret::new(issued.access_token);
         *held = Some(Held { token: token.clone(), renew_at: Instant::now() + life.mul_f64(LIFE_USED) });
         Ok(Some(token))
+    }
+
+    /// The token that was given, or the one that was found in its place since it was refused.
+    async fn given(&self, token: &Secret, again: Option<&LookUp<Secret>>, refused: Option<&Secret>) -> Secret {
+        let mut held = self.held.lock().await;
+        let present = held.as_ref().map_or(token, |held| &held.token);
+        let (Some(again), true) = (again, refused == Some(present)) else { return present.clone() };
+        let found = again.ask().await.inspect_err(|reason| {
+            tracing::warn!(reason, "the catalog's token was refused, and no other can be looked up");
+        });
+        let Some(found) = found.ok().filter(|found| found != present) else { return present.clone() };
+        tracing::info!("the catalog's token was refused; a new one was looked up");
+        *held = Some(Held { token: found.clone(), renew_at: Instant::now() + LIFE });
+        found
     }
 
     async fn fetch(&self, client: &reqwest::Client, credential: &Secret, scope: &str) -> Result<Issued> {
