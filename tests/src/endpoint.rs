@@ -196,26 +196,14 @@ pub fn two_libraries(python: &Path, bench: &Bench, profile: &str, namespace: &st
 }
 
 mod on_postgres_and_s3 {
-    use lakehost_server::programs::{self, Minio};
-
     use super::*;
+    use crate::support::bucket_profile;
 
     #[test]
     fn two_libraries_read_and_write() -> Result<()> {
-        let (port, minio) = (programs::postgres(), programs::minio());
         let python = python()?;
         let bench = Bench::serving(&[MONTH])?;
-        let name = format!("served{}", std::process::id());
-        let profile = format!(
-            "[profile.cluster]\nwarehouse = \"s3://{}/{name}\"\n\
-             [profile.cluster.catalog]\nuri = \"postgresql://lakehost@127.0.0.1:{port}/postgres\"\nname = \"{name}\"\n\
-             [profile.cluster.s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"{}\"\n\
-             secret_access_key = {{ command = [\"printf\", \"{}\"] }}\n",
-            Minio::BUCKET,
-            minio.url(),
-            Minio::KEY,
-            Minio::SECRET
-        );
+        let profile = bucket_profile("served");
         std::fs::write(bench.dir.path().join("lakehost.toml"), profile)?;
         two_libraries(&python, &bench, "cluster", "raw")
     }

@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use lakehost_server::programs::{self, Minio};
 use serde_json::Value;
 
 use crate::support::{Bench, Done, data, done, python, read, root, shared_cache};
@@ -311,24 +310,16 @@ fn models_by_hand_choose_document_and_say_what_is_wrong() -> Result<()> {
 }
 
 mod on_postgres_and_s3 {
+    use lakehost_server::programs::Minio;
+
     use super::*;
+    use crate::support::bucket_profile;
 
     #[test]
     fn a_bucket_behind_a_postgres_catalog_is_modelled_alike() -> Result<()> {
-        let (port, minio) = (programs::postgres(), programs::minio());
         let modelled = Modelled::new(&MONTHS[..1])?;
         let file = modelled.bench.dir.path().join("lakehost.toml");
-        let name = format!("models{}", std::process::id());
-        let profile = format!(
-            "[profile.cluster]\nwarehouse = \"s3://{}/{name}\"\n\
-             [profile.cluster.catalog]\nuri = \"postgresql://lakehost@127.0.0.1:{port}/postgres\"\nname = \"{name}\"\n\
-             [profile.cluster.s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"{}\"\n\
-             secret_access_key = {{ command = [\"printf\", \"{}\"] }}\n",
-            Minio::BUCKET,
-            minio.url(),
-            Minio::KEY,
-            Minio::SECRET
-        );
+        let profile = bucket_profile("models");
         std::fs::write(&file, std::fs::read_to_string(&file)? + &profile)?;
         let text = modelled.bench.run(&["run", "yellow", "--month", "2024-01", "--profile", "cluster"])?;
         assert_eq!(text.code, 0, "{}{}", text.stdout, text.stderr);

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use lakehost_server::Server;
+use lakehost_server::programs::{self, Minio};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -181,6 +182,21 @@ impl Bench {
 /// Compiled components are shared by all tests of this machine: each is compiled once.
 pub fn shared_cache() -> PathBuf {
     beside_this_test("").join("../test-cache")
+}
+
+/// A profile `cluster` on this process's Postgres and S3 server, in a catalog and a folder of the bucket that begin with a name.
+pub fn bucket_profile(name: &str) -> String {
+    let (port, minio, name) = (programs::postgres(), programs::minio(), format!("{name}{}", std::process::id()));
+    format!(
+        "[profile.cluster]\nwarehouse = \"s3://{}/{name}\"\n\
+         [profile.cluster.catalog]\nuri = \"postgresql://lakehost@127.0.0.1:{port}/postgres\"\nname = \"{name}\"\n\
+         [profile.cluster.s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"{}\"\n\
+         secret_access_key = {{ command = [\"printf\", \"{}\"] }}\n",
+        Minio::BUCKET,
+        minio.url(),
+        Minio::KEY,
+        Minio::SECRET
+    )
 }
 
 pub fn done(output: Output) -> Result<Done> {
