@@ -24,7 +24,7 @@ use iceberg::io::FileIO;
 use lakehost_columnar::{ByteSource, FileSink};
 
 pub use local::LocalStore;
-pub(crate) use refusal::{Reason, Refusal};
+pub(crate) use refusal::{Reason, Refusal, UNKNOWN_KEYS};
 pub use s3::{S3Options, S3Store};
 pub use s3_fresh::S3Keys;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use lakehost_pipeline::{Diagnostic as _, certificate_hint, codes};
 
 use super::{BoxError, Error, postgres_code};
-use crate::store::{Reason, Refusal};
+use crate::store::{Reason, Refusal, UNKNOWN_KEYS};
 
 /// What comes after the cause is gone.
 const AGAIN: &str = "then run the same command again";
@@ -27,7 +27,7 @@ fn bucket_of(location: &str) -> Option<&str> {
 fn refusal_hint(refusal: &Refusal, location: Option<&str>) -> Option<String> {
     let place = location.map_or("in the warehouse".to_owned(), |location| format!("under {}", folder_of(location)));
     match refusal.reason {
-        Reason::Access => Some(match refusal.says("InvalidAccessKeyId") || refusal.says("SignatureDoesNotMatch") {
+        Reason::Access => Some(match UNKNOWN_KEYS.iter().any(|code| refusal.says(code)) {
             true => format!(
                 "correct `access_key_id` and `secret_access_key` of [profile.NAME.s3]: the store does not know these keys; {AGAIN}"
             ),

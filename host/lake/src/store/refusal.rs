@@ -62,6 +62,11 @@ impl Refusal {
 /// The codes of keys that have run out, or are not known any more where they were before.
 pub const EXPIRED: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"];
 
+/// The codes of keys that the store does not know, or that do not fit together.
+pub const UNKNOWN_KEYS: [&str; 3] = ["InvalidAccessKeyId", "SignatureDoesNotMatch", NO_USER];
+/// What Versity's gateway says of a key that nobody has, with the status of an object that is not there.
+pub const NO_USER: &str = "XAdminUserNotFound";
+
 /// The text of the first XML element of a name.
 fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
@@ -124,6 +129,7 @@ pub(super) fn io_error(error: object_store::Error) -> io::Error {
             .iter()
             .any(|status| text.contains(status));
     match &error {
+        NotFound { .. } if code == Some(NO_USER) => refused(io::ErrorKind::PermissionDenied, Reason::Access, said),
         NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, "the object store has no such object"),
         AlreadyExists { .. } => io::ErrorKind::AlreadyExists.into(),
         PermissionDenied { .. } | Unauthenticated { .. } => {
@@ -152,6 +158,14 @@ mod tests {
             (answer("NoSuchBucket"), Reason::NoBucket, "the object store has no such bucket: NoSuchBucket: so"),
             (answer("SlowDown"), Reason::Busy, "the object store asks to wait: SlowDown: so"),
             (answer("Odd"), Reason::Other, "Odd: so"),
+            (
+                object_store::Error::NotFound {
+                    path: "k".to_owned(),
+                    source: answer("XAdminUserNotFound").to_string().into(),
+                },
+                Reason::Access,
+                "the object store refuses access: XAdminUserNotFound: so",
+            ),
             (
                 generic(
                     "Error performing PUT http://h/k in 3s, after 5 retries, max_retries: 5, retry_timeout: 60s  - HTTP error: error sending \

@@ -16,13 +16,13 @@ use object_store::client::{HttpError, HttpErrorKind, HttpRequest, HttpResponse, 
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 
-use super::refusal::{EXPIRED, code_of};
+use super::refusal::{EXPIRED, NO_USER, code_of};
 use crate::LookUp;
 
 /// Who has no other keys than those that were refused is left alone for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Said of keys that were replaced: the old ones are gone rather than old.
-const REPLACED: [&str; 2] = ["InvalidAccessKeyId", "InvalidToken"];
+const REPLACED: [&str; 3] = ["InvalidAccessKeyId", "InvalidToken", NO_USER];
 /// Where the library puts a session token, and the hash of the body.
 const TOKEN: &str = "x-amz-security-token";
 const BODY_HASH: &str = "x-amz-content-sha256";
@@ -156,7 +156,13 @@ impl<S: HttpService> HttpService for Renewing<S> {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let again = request.clone();
         let answer = self.client.call(request).await?;
-        if !matches!(answer.status().as_u16(), 400 | 401 | 403) {
+        // 404 to HEAD is an object that is not there; other methods have words.
+        let may_be = match answer.status().as_u16() {
+            400 | 401 | 403 => true,
+            404 => again.method() != Method::HEAD,
+            _ => false,
+        };
+        if !may_be {
             return Ok(answer);
         }
         let (parts, body) = answer.into_parts();
