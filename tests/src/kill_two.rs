@@ -159,9 +159,15 @@ fn an_append_and_a_merge_into_one_table_killed_at_random_moments() -> Result<()>
     eprintln!("{left} files are left in the end, {} rows are there", both.model.len());
     orphans(&bench, &["--delete"])?;
     assert_eq!(listed(&bench, &python)?, 0);
-    let intents = std::fs::read_dir(bench.dir.path().join("warehouse/_lakehost/intents"))?.count();
-    assert_eq!(intents, 0, "no run that was killed is left open");
+    let intents = std::fs::read_dir(bench.dir.path().join("warehouse/_lakehost/intents"))?.flatten();
+    let open: Vec<_> = intents.map(|entry| entry.file_name()).filter(|name| !is_draft(name)).collect();
+    assert!(open.is_empty(), "no run that was killed is left open: {open:?}");
     both.check(&bench, &python)
+}
+
+/// A record that was not named yet when its run was killed: it says nothing, and goes when it is ten minutes old.
+fn is_draft(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().ends_with(".draft")
 }
 
 /// The files that no snapshot refers to are those that `table orphans` lists; how many.

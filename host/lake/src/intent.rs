@@ -18,9 +18,13 @@ use crate::location::data_folder;
 use crate::plan::Plan;
 use crate::process::Process;
 use crate::properties;
+use crate::store::DRAFT;
 
 /// A record of a process that cannot be asked is left alone for so long.
 pub const AGE_MS: i64 = 72 * 3_600_000;
+/// A draft is named within a moment. One that was left for so long is nobody's; a process that was asleep meanwhile cannot name it any more, and
+/// fails before it wrote anything else.
+const DRAFT_MS: i64 = 10 * 60_000;
 
 /// When a run last sent a request to a catalog at which one may arrive late: a note beside the run's record, made before the request. It goes when
 /// the outcome is certain.
@@ -168,13 +172,18 @@ impl Intent {
         Ok(until_ms.filter(|until_ms| (core.clock)() < *until_ms))
     }
 
-    /// All records, unreadable ones as their location and the reason.
+    /// All records, unreadable ones as their location and the reason. Drafts of records whose process was killed before it named them go.
     pub fn all(core: &Core) -> Result<Vec<Result<Self, (String, String)>>> {
         let folder = core.warehouse.intents();
         let files = core.store.list(&folder).map_err(Error::store("list", &folder))?;
+        let (drafts, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.name.starts_with('.'));
+        let left = drafts
+            .into_iter()
+            .filter(|draft| draft.name.ends_with(DRAFT) && (core.clock)().saturating_sub(draft.modified_ms) > DRAFT_MS);
+        core.forget(left.map(|draft| draft.location));
         Ok(files
             .into_iter()
-            .filter(|file| file.name.ends_with(".json") && !file.name.starts_with('.'))
+            .filter(|file| file.name.ends_with(".json"))
             .filter_map(|file| match core.store.get(&file.location) {
                 Ok(bytes) => Some(Self::parse(&bytes).map_err(|reason| (file.location, reason))),
                 // Its own run has just removed it.

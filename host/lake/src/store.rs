@@ -23,6 +23,7 @@ use bytes::Bytes;
 use iceberg::io::FileIO;
 use lakehost_columnar::{ByteSource, FileSink};
 
+pub(crate) use local::DRAFT;
 pub use local::LocalStore;
 pub(crate) use refusal::{Reason, Refusal, UNKNOWN_KEYS};
 pub use s3::{S3Options, S3Store};

@@ -21,6 +21,9 @@ use super::local_sink::LocalSink;
 use super::{Store, StoredFile};
 use crate::location::local_path;
 
+/// How the names of files end that are being written: behind a dot and the name that they are to have.
+pub(crate) const DRAFT: &str = ".draft";
+
 /// A folder of this machine.
 #[derive(Clone, Debug)]
 pub struct LocalStore {
@@ -54,7 +57,7 @@ impl LocalStore {
         let path = local_path(location);
         self.make_folder(&path)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
-        let draft = path.with_file_name(format!(".{name}.{}.draft", std::process::id()));
+        let draft = path.with_file_name(format!(".{name}.{}{DRAFT}", std::process::id()));
         let written = (|| {
             let mut file = fs::File::create(&draft)?;
             file.write_all(bytes)?;

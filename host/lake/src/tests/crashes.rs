@@ -1,5 +1,7 @@
 //! A process dies at any point of a load; the next one finds the table whole and loads the window once.
 
+use std::time::{Duration, SystemTime};
+
 use lakehost_pipeline::ports::{Committed, Lake};
 
 use super::support::*;
@@ -124,4 +126,19 @@ fn a_catalog_that_cannot_be_read_after_the_request_keeps_every_file() {
     assert!(matches!(job.finish(load).unwrap(), Committed::Landed { .. }));
     std::fs::rename(&hidden, &metadata).unwrap();
     assert_eq!(rows(&world, &other).len(), 2);
+}
+
+#[test]
+fn a_record_that_was_not_named_yet_goes_when_it_is_old() {
+    let world = World::new();
+    Job::month("2023-12", 500..510).land(&world.lake());
+    let folder = world.folder.path().join("warehouse/_lakehost/intents");
+    for (name, minutes) in [(".old.json.1.draft", 11), (".young.json.1.draft", 1)] {
+        let draft = std::fs::File::create(folder.join(name)).unwrap();
+        draft.set_modified(SystemTime::now() - Duration::from_secs(60 * minutes)).unwrap();
+    }
+    Job::month("2024-01", 0..10).land(&world.lake());
+    let left: Vec<String> =
+        world.files().into_iter().filter_map(|name| Some(name.split_once("intents/")?.1.to_owned())).collect();
+    assert_eq!(left, [".young.json.1.draft"]);
 }
