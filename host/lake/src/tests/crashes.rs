@@ -1,6 +1,7 @@
 //! A process dies at any point of a load; the next one finds the table whole and loads the window once.
 
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
 
 use lakehost_pipeline::ports::{Committed, Lake};
 
@@ -133,9 +134,14 @@ fn a_record_that_was_not_named_yet_goes_when_it_is_old() {
     let world = World::new();
     Job::month("2023-12", 500..510).land(&world.lake());
     let folder = world.folder.path().join("warehouse/_lakehost/intents");
-    for (name, minutes) in [(".old.json.1.draft", 11), (".young.json.1.draft", 1)] {
+    // All tests move one clock on, so that the young one has to stay young for long.
+    let now_ms = CLOCK.load(Ordering::Relaxed);
+    for (name, modified_ms) in
+        [(".old.json.1.draft", now_ms - 11 * 60_000), (".young.json.1.draft", now_ms + 365 * 86_400_000)]
+    {
         let draft = std::fs::File::create(folder.join(name)).unwrap();
-        draft.set_modified(SystemTime::now() - Duration::from_secs(60 * minutes)).unwrap();
+        let modified = UNIX_EPOCH + Duration::from_millis(u64::try_from(modified_ms).unwrap());
+        draft.set_modified(modified).unwrap();
     }
     Job::month("2024-01", 0..10).land(&world.lake());
     let left: Vec<String> =

@@ -32,7 +32,8 @@ use crate::{
 };
 
 /// 2024-06-01, a second later at each look.
-static CLOCK: AtomicI64 = AtomicI64::new(1_717_200_000_000);
+/// What all lakes take for the time, in milliseconds since 1970: a second later with each look.
+pub static CLOCK: AtomicI64 = AtomicI64::new(1_717_200_000_000);
 static RUNS: AtomicU32 = AtomicU32::new(0);
 
 pub fn table() -> TableName {
